@@ -1,0 +1,1 @@
+"""facefit: fit a 3D morphable face model to one ordinary photo."""

@@ -1,0 +1,1 @@
+"""What people do with facefit: the commands and exporters."""

@@ -1,0 +1,1 @@
+"""The command that turns photos into fitted faces."""

@@ -1,0 +1,1 @@
+"""Commands about morphable models, and the builder of the default one."""

@@ -1,0 +1,1 @@
+"""How to find the face behind a picture."""

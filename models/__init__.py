@@ -1,0 +1,1 @@
+"""What a face is: the morphable model, its file formats and the store."""

@@ -1,0 +1,1 @@
+"""Readers and writers of morphable model files, one format a module."""

@@ -1,0 +1,1 @@
+"""What a camera sees: cameras, light, rasterisers and pictures."""
