@@ -1,0 +1,160 @@
+"""`facefit evaluate`: fits measured against ground truth, and a surface against a scan."""
+
+import json
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from .datasets import Sample
+    from .evaluators import Evaluation
+
+app = typer.Typer(help="Measure fits against ground truth.", no_args_is_help=True, add_completion=False)
+
+NO_USABLE_FIT = 3  # exit status where some image gave no usable fit
+
+
+class SyntheticLandmarks(StrEnum):
+    """Which points to fit on rendered heads."""
+
+    EXACT = "exact"
+    NOISY = "noisy"
+    DETECTED = "detected"
+
+
+class PhotoLandmarks(StrEnum):
+    """Which points to fit on photos."""
+
+    GIVEN = "given"
+    DETECTED = "detected"
+
+
+class Convention(StrEnum):
+    """What jaw points mean."""
+
+    CONTOUR = "contour"
+    SEMANTIC = "semantic"
+
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images and ground truth.")]
+Model = Annotated[str, typer.Option("--model", help="Name of a model in the store, or a path.")]
+Sigma = Annotated[
+    float | None,
+    typer.Option("--sigma", help="Landmark noise relative to the face's size, e.g. 0.01; default: the fit's own."),
+]
+ConventionOption = Annotated[
+    Convention | None,
+    typer.Option("--convention", help="What jaw points mean; default: semantic if given, the detector's if detected."),
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first images only.")]
+Csv = Annotated[Path | None, typer.Option("--csv", help="Also write one row per image and method to this file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+
+
+@app.command()
+def synthetic(
+    folder: Folder,
+    model: Model = "default",
+    landmarks: Annotated[SyntheticLandmarks, typer.Option(help="Points to fit.")] = SyntheticLandmarks.EXACT,
+    sigma: Sigma = None,
+    convention: ConventionOption = None,
+    limit: Limit = None,
+    csv: Csv = None,
+    as_json: Json = False,
+) -> None:
+    """Rendered heads with exact geometry: landmarks, and scan-to-mesh distance of the face without expression."""
+    from ...models.store import load_model
+    from .evaluators import evaluate_synthetic
+
+    evaluation = evaluate_synthetic(
+        folder,
+        load_model(model),
+        landmarks=landmarks,
+        sigma=sigma,
+        convention=convention,
+        limit=limit,
+        track=_track,
+    )
+    _finish(evaluation, csv, as_json)
+
+
+@app.command()
+def aflw2000(
+    folder: Folder,
+    model: Model = "default",
+    landmarks: Annotated[PhotoLandmarks, typer.Option(help="Points to fit.")] = PhotoLandmarks.GIVEN,
+    half: Annotated[bool, typer.Option("--half", help="Fit the even points and score the odd ones.")] = False,
+    sigma: Sigma = None,
+    convention: ConventionOption = None,
+    limit: Limit = None,
+    csv: Csv = None,
+    as_json: Json = False,
+) -> None:
+    """Photos of AFLW2000-3D: landmarks against the semantic truth, by yaw."""
+    from ...models.store import load_model
+    from .evaluators import evaluate_aflw2000
+
+    evaluation = evaluate_aflw2000(
+        folder,
+        load_model(model),
+        landmarks=landmarks,
+        half=half,
+        sigma=sigma,
+        convention=convention,
+        limit=limit,
+        track=_track,
+    )
+    _finish(evaluation, csv, as_json)
+
+
+@app.command()
+def scan(
+    scan: Annotated[Path, typer.Argument(metavar="A", help="The true surface: vertices in mm (.obj, .npz, .npy).")],
+    mesh: Annotated[Path, typer.Argument(metavar="B", help="The predicted surface: a triangle mesh (.obj, .npz).")],
+    align: Annotated[
+        bool, typer.Option(help="Move and scale B onto A by ICP first; they must lie roughly alike already.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """How far the vertices of A lie from the surface B."""
+    import numpy as np
+
+    from .meshes import read_mesh
+    from .scan import IDENTITY, align_icp, scan_to_surface
+    from .surface import Surface
+
+    points, _ = read_mesh(scan)
+    surface = Surface(*read_mesh(mesh))
+    alignment = align_icp(points, surface) if align else None
+    distances = scan_to_surface(points, surface, alignment.similarity if alignment else IDENTITY)
+    figures = {
+        "points": len(points),
+        "median_mm": float(np.median(distances)),
+        "mean_mm": float(np.mean(distances)),
+        "p95_mm": float(np.quantile(distances, 0.95)),
+        "max_mm": float(distances.max()),
+        "scale": alignment.similarity.scale if alignment else 1.0,
+        "converged": alignment.converged if alignment else True,
+    }
+    lines = (f"{name:<10} {value:.6g}" for name, value in figures.items())
+    typer.echo(json.dumps(figures) if as_json else "\n".join(lines))
+
+
+def _track(samples: "Sequence[Sample]") -> "Iterable[Sample]":
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(samples, description="evaluating", console=Console(stderr=True), transient=True)
+
+
+def _finish(evaluation: "Evaluation", csv: Path | None, as_json: bool) -> None:
+    from . import report
+
+    typer.echo(report.as_json(evaluation) if as_json else report.as_text(evaluation))
+    if csv is not None:
+        report.write_csv(csv, evaluation)
+    if evaluation.unscored:
+        raise typer.Exit(NO_USABLE_FIT)

@@ -1,0 +1,227 @@
+"""The landmark stage: pose, identity and expression from 68 points.
+
+ 1. From a starting shape, the Gold Standard camera alternates with closed-form ridges for expression (bounded) and
+    identity (`gold_standard.py`, `ridge.py`). In the contour convention only the 51 inner points take part, since the
+    jaw's points have no fixed counterpart yet. This is a start, not the estimate: alternating blocks stops early along
+    directions in which pose and shape trade off.
+ 2. A joint damped Gauss-Newton finish over pose and all coefficients within their bounds (`landmark_problem.py`). With
+    sliding jaw points (`contour.py`) matching and solving take turns until the state no longer moves.
+ 3. The posterior standard deviation of each coefficient from the inverse of the Gauss-Newton matrix at the end: the
+    Laplace approximation, marginal over the pose and the other coefficients.
+
+The unit of noise, the face's size F in px, is the start's scale times the model's `face_size`; it stays fixed while the
+energy is minimised, so that a larger face is not a cheaper one.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from ..models.morphable_model import MorphableModel
+from ..models.point_basis import PointBasis
+from ..render.cameras import ScaledOrthographic
+from .contour import SLACK, ContourMatch, match_contour
+from .gauss_newton import GaussNewtonOptions, Outcome, minimise
+from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic, nearest_rotation
+from .landmark_noise import LandmarkNoise
+from .landmark_problem import POSE, LandmarkProblem, PoseAndShape
+from .landmarks import JAW, LandmarkConvention
+from .parameters import FaceParameters
+from .ridge import minimise_bounded_quadratic
+from .status import FitStatus
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LandmarkStageOptions:
+    """Options of the landmark stage."""
+
+    alternations: int = 1  # rounds of expression, identity, camera before the joint finish
+    max_matchings: int = 12  # rounds of matching the jaw's outline and solving
+    identity_prior: float = 1.0  # weight of 1/2 |identity|^2; 1 is the model's own prior
+    expression_prior: float = 1.0  # weight of 1/2 sum (expression / sigma)^2
+    solver: GaussNewtonOptions = field(default_factory=GaussNewtonOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkFit:
+    """What the landmark stage found."""
+
+    parameters: FaceParameters
+    status: FitStatus
+    iterations: int  # Gauss-Newton solves
+    initial_energy: dict[str, float]  # nats by term, at the starting shape under its best camera
+    final_energy: dict[str, float]  # nats by term
+    covariance: Array  # (6 + K + E, 6 + K + E) of a step, see landmark_problem
+    landmarks: Array  # (68, 2) px, the model's points as matched: on the outline where they slide
+
+
+MAX_AVERTED = 0.2
+"""Largest R_33 of a plausible pose: -1 is frontal, 0 a profile."""
+
+MATCHING_TOLERANCE = 1e-4
+"""Promised fall of energy, in nats, right after a matching, at which matching and solving end."""
+
+
+def fit_landmark_stage(
+    model: MorphableModel,
+    observed: Array,
+    start: FaceParameters,
+    noise: LandmarkNoise,
+    convention: LandmarkConvention,
+    options: LandmarkStageOptions,
+) -> LandmarkFit:
+    """Fit pose, identity and expression to `observed` (68, 2) px, finite where `noise.sigma` is.
+
+    DegenerateConfigurationError where the points do not determine a pose, or show a face from behind.
+    """
+    task = _task(model, observed, noise, convention is LandmarkConvention.CONTOUR, options)
+    state = _state(start)
+    initial = _energy_terms(task.problem(state.scale), state, model.n_identity)
+    state = _alternate(task, state)
+    _require_facing(state)
+    outcome, problem, iterations = _finish(task, state)
+    return LandmarkFit(
+        parameters=_parameters(outcome.state, model.n_identity),
+        status=outcome.status,
+        iterations=iterations,
+        initial_energy=initial,
+        final_energy=_energy_terms(problem, outcome.state, model.n_identity),
+        covariance=inverse_positive_definite(problem.normal_equations(outcome.state).matrix),
+        landmarks=outcome.state.scale * problem.points(outcome.state.coefficients) @ outcome.state.rotation[:2].T
+        + outcome.state.translation,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One call's constants."""
+
+    model: MorphableModel
+    basis: PointBasis
+    observed: Array  # (68, 2) px
+    noise: LandmarkNoise
+    sliding: bool
+    options: LandmarkStageOptions
+
+    precision: Array  # (P,) 1 / sigma^2 of the coefficients' priors
+    lower: Array  # (P,)
+    upper: Array  # (P,)
+
+    def problem(self, scale: float, match: ContourMatch | None = None) -> LandmarkProblem:
+        """Return the energy for a face of the given camera scale (px/mm), with the jaw's points on `match`."""
+        weights = self.noise.weights(scale * self.model.face_size)
+        whitening = weights[:, None, None] * np.eye(2)
+        mean, basis = self.basis.mean, self.basis.basis
+        if match is not None and len(match.landmarks):
+            mean, basis = mean.copy(), basis.copy()
+            mean[match.landmarks], basis[:, match.landmarks] = match.mean, match.basis
+            across, (nx, ny) = weights[match.landmarks, None], match.normals.T
+            whitening[match.landmarks, 0] = across * match.normals
+            whitening[match.landmarks, 1] = SLACK * across * np.stack([-ny, nx], axis=1)
+        return LandmarkProblem(
+            mean, basis, self.observed, whitening, self.noise.pairs, self.noise.opening_correlation,
+            self.precision, self.lower, self.upper,
+        )  # fmt: skip
+
+
+def _task(
+    model: MorphableModel, observed: Array, noise: LandmarkNoise, sliding: bool, options: LandmarkStageOptions
+) -> _Task:
+    unbounded = np.full(model.n_identity, np.inf)
+    return _Task(
+        model=model,
+        basis=model.contour_landmark_basis if sliding else model.semantic_basis,
+        observed=np.where(np.isfinite(noise.sigma)[:, None], observed, 0.0),
+        noise=noise,
+        sliding=sliding,
+        options=options,
+        precision=np.concatenate(
+            [np.full(model.n_identity, options.identity_prior), options.expression_prior / model.expression_sigma**2]
+        ),
+        lower=np.concatenate([-unbounded, model.expression_lower]),
+        upper=np.concatenate([unbounded, model.expression_upper]),
+    )
+
+
+def _alternate(task: _Task, state: PoseAndShape) -> PoseAndShape:
+    """Take turns between closed-form ridges for expression and identity and the Gold Standard camera."""
+    weights = task.noise.weights(1.0)
+    if task.sliding:
+        weights[JAW] = 0.0
+    split = task.model.n_identity
+    for _ in range(task.options.alternations):
+        problem = task.problem(state.scale)
+        problem = replace(problem, whitening=problem.whitening * (weights > 0.0)[:, None, None])
+        equations = problem.normal_equations(state)
+        c = state.coefficients.copy()
+        # E is quadratic in c: with gradient g and matrix H at c, the minimum over a block solves H c' = H c - g.
+        matrix = equations.matrix[POSE:, POSE:]
+        vector = matrix @ c - equations.gradient[POSE:]
+        for block, other in ((slice(split, None), slice(0, split)), (slice(0, split), slice(split, None))):
+            rest = vector[block] - matrix[block, other] @ c[other]
+            lower, upper = problem.lower[block], problem.upper[block]
+            c[block], _ = minimise_bounded_quadratic(matrix[block, block], rest, lower, upper)
+        camera = fit_scaled_orthographic(task.basis.positions(c), task.observed, weights)
+        state = PoseAndShape(camera.rotation, camera.translation, camera.scale, c)
+    return state
+
+
+def _finish(task: _Task, state: PoseAndShape) -> tuple[Outcome[PoseAndShape], LandmarkProblem, int]:
+    """Minimise jointly; returns also the problem solved and the number of solves.
+
+    Where the jaw slides, one step follows each matching, until a fresh matching leaves nothing to gain.
+    """
+    scale, solver = state.scale, task.options.solver
+    if not task.sliding:
+        problem = task.problem(scale)
+        outcome = minimise(problem, state, solver)
+        return outcome, problem, outcome.iterations
+    step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
+    iterations = 0
+    for _ in range(task.options.max_matchings):
+        problem = task.problem(scale, match_contour(task.model, state, task.observed))
+        outcome = minimise(problem, state, step)
+        state, iterations = outcome.state, iterations + outcome.iterations
+        if outcome.status is not FitStatus.MAX_ITERATIONS:
+            break
+    return outcome, problem, iterations
+
+
+def _require_facing(state: PoseAndShape) -> None:
+    """Refuse a pose seen from behind: landmarks that are mirrored, or in another order than iBUG's."""
+    if state.rotation[2, 2] > MAX_AVERTED:
+        raise DegenerateConfigurationError("the points show a face from behind: they are mirrored or in another order")
+
+
+def _energy_terms(problem: LandmarkProblem, state: PoseAndShape, split: int) -> dict[str, float]:
+    residual = problem.residual(state)
+    priors = 0.5 * problem.precision * state.coefficients**2
+    return {
+        "landmarks": float(0.5 * (residual @ residual)),
+        "identity": float(priors[:split].sum()),
+        "expression": float(priors[split:].sum()),
+    }
+
+
+def _state(parameters: FaceParameters) -> PoseAndShape:
+    camera = parameters.camera
+    coefficients = np.concatenate([parameters.identity, parameters.expression])
+    return PoseAndShape(camera.rotation, camera.translation, camera.scale, coefficients)
+
+
+def _parameters(state: PoseAndShape, split: int) -> FaceParameters:
+    camera = ScaledOrthographic(nearest_rotation(state.rotation[:2]), state.translation, state.scale)
+    return FaceParameters(camera, state.coefficients[:split].copy(), state.coefficients[split:].copy())
+
+
+def inverse_positive_definite(matrix: Array) -> Array:
+    """Return the inverse of a symmetric positive definite matrix by its Cholesky factor."""
+    factor, info = dpotrf(matrix, lower=0)
+    if info:
+        raise DegenerateConfigurationError("the landmarks leave a direction of the pose undetermined")
+    inverse, _ = dpotri(factor, lower=0)
+    return np.triu(inverse) + np.triu(inverse, 1).T

@@ -1,0 +1,42 @@
+"""What a caller may choose. Frozen; unknown names raise; every field is honoured."""
+
+from dataclasses import dataclass, field
+
+from numpy.typing import ArrayLike
+
+from ..models.errors import InvalidInputError
+from .landmark_stage import LandmarkStageOptions
+from .landmarks import LandmarkConvention
+
+STAGES = ("landmark",)
+"""The stages that exist, in the order in which they run."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to fit one face."""
+
+    stages: tuple[str, ...] = ("landmark",)  # a prefix-free choice of STAGES, in their order
+    landmark_convention: LandmarkConvention | str | None = None
+    # What a jaw point means; None: the detector's own, or semantic for landmarks that are given.
+    landmark_sigma: float | ArrayLike | None = None
+    # Standard deviation of the landmarks relative to the face's size, one number or (68,); inf leaves a point out.
+    # None: the detector's own, or GIVEN_SIGMA for landmarks that are given.
+    opening_correlation: float | None = None
+    # Correlation of the errors of the two points of an eyelid or lip pair, 0 to 1; None: the detector's own, or 0.
+    max_seconds: float = float("inf")  # s, for all stages of one face; the fit then ends with status TIMEOUT
+    landmark: LandmarkStageOptions = field(default_factory=LandmarkStageOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse unknown stages and conventions and impossible limits."""
+        object.__setattr__(self, "stages", tuple(self.stages))
+        unknown = [name for name in self.stages if name not in STAGES]
+        if unknown or "landmark" not in self.stages:
+            raise InvalidInputError(f"stages: expected 'landmark', of {', '.join(STAGES)}, got {self.stages}")
+        if self.landmark_convention is not None:
+            names = [str(c) for c in LandmarkConvention]
+            if self.landmark_convention not in names:
+                raise InvalidInputError(f"landmark_convention: expected {' or '.join(names)}, got {self.landmark_convention!r}")
+            object.__setattr__(self, "landmark_convention", LandmarkConvention(self.landmark_convention))
+        if not self.max_seconds > 0.0:
+            raise InvalidInputError(f"max_seconds: expected a positive number, got {self.max_seconds}")

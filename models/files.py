@@ -1,0 +1,27 @@
+"""Files that appear whole or not at all: written beside their target, then renamed over it."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from .errors import OutputError
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[IO[bytes]]:
+    """Yield a binary file that becomes `path` when the block ends well; on any error nothing is left behind.
+
+    OutputError where the folder does not exist, cannot be written to, or the disk is full.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
+    try:
+        with partial.open("xb") as file:
+            yield file
+        partial.replace(target)
+    except OSError as problem:
+        raise OutputError(f"{target}: cannot be written ({problem.strerror or problem})") from None
+    finally:
+        partial.unlink(missing_ok=True)

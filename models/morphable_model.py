@@ -1,0 +1,299 @@
+"""The morphable model: a face as an affine function of a few coefficients.
+
+    vertices(a, e) = mean + sum_k a_k identity_k + sum_j e_j expression_j          (N, 3) mm, model frame
+    albedo(b)      = albedo_mean + sum_k b_k albedo_k                               (N, 3) linear reflectance, 0-1
+
+Identity and albedo modes are stored already multiplied by their standard deviation, so that a and b are in standard
+deviations and their prior is 1/2 |a|^2 (Blanz & Vetter, SIGGRAPH 1999). Each expression coefficient has its own
+`sigma`, `lower` and `upper`: a blendshape lies within 0 and 1, a principal component within -inf and inf.
+
+The model frame: millimetres, right-handed, +X to the subject's left, +Y up, +Z out of the face, origin midway between
+the outer eye corners of the mean. `source_transform` (4, 4) maps the source file's coordinates to it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .arrays import checked_array, read_only
+from .contour import BAND_WIDTH, ContourBand, band_around, local_topology
+from .errors import InvalidInputError, ModelError
+from .point_basis import PointBasis
+
+Floats = NDArray[np.floating]
+Integers = NDArray[np.int32]
+
+LANDMARKS = 68
+"""Number of landmarks of the iBUG convention."""
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkEmbedding:
+    """The 68 iBUG landmarks as barycentric points of the surface."""
+
+    triangles: Integers  # (68,) index of the triangle that carries each landmark
+    weights: Floats  # (68, 3) barycentric weights of its corners; rows sum to one
+
+
+@dataclass(frozen=True, eq=False)
+class JawContour:
+    """Vertices that may form the visible outline of the jaw and cheek, per side of the subject.
+
+    Either a single row of vertices along the jaw, or a band of connected ones, in which the outline is looked for.
+    """
+
+    right: Integers  # (M,) vertex indices at x < 0: the subject's right, landmarks 0-8
+    left: Integers  # (M',) vertex indices at x > 0: the subject's left, landmarks 8-16
+
+
+@dataclass(frozen=True, eq=False)
+class UVMap:
+    """Texture coordinates with seams: a triangle's corners index their own list."""
+
+    coordinates: Floats  # (U, 2) in 0-1, origin at the image's bottom left
+    triangles: Integers  # (T, 3) indices into coordinates, one row per triangle of the model
+
+
+@dataclass(frozen=True, eq=False)
+class MorphableModel:
+    """A linear 3D morphable model, validated when it is made (see the module's text for the equations)."""
+
+    name: str
+    licence: str  # one line, shown to users and written into every result's provenance
+    citation: str
+    mean: Floats  # (N, 3) mm
+    identity: Floats  # (K, N, 3) mm per standard deviation
+    triangles: Integers  # (T, 3) counter-clockwise seen from outside
+    expression: Floats = field(default_factory=lambda: np.zeros(0))  # (E, N, 3) mm per unit
+    expression_names: tuple[str, ...] = ()
+    expression_sigma: Floats = field(default_factory=lambda: np.zeros(0))  # (E,) prior standard deviation, units
+    expression_lower: Floats = field(default_factory=lambda: np.zeros(0))  # (E,) units, may be -inf
+    expression_upper: Floats = field(default_factory=lambda: np.zeros(0))  # (E,) units, may be inf
+    albedo_mean: Floats | None = None  # (N, 3) linear reflectance
+    albedo: Floats | None = None  # (A, N, 3) linear reflectance per standard deviation
+    uv: UVMap | None = None
+    landmarks: LandmarkEmbedding | None = None  # semantic: fixed points of the face, possibly hidden
+    landmarks_contour: LandmarkEmbedding | None = None  # where 2D annotators and detectors put them; None: the same
+    contour: JawContour | None = None
+    regions: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)  # name -> (N,) mask
+    mirror: Integers | None = None  # (N,) index of each vertex's left-right counterpart
+    source_transform: Floats = field(default_factory=lambda: np.eye(4))  # (4, 4)
+
+    def __post_init__(self) -> None:
+        """Check every array once; after this the model can be trusted everywhere."""
+        _validate(self)
+
+    @property
+    def n_vertices(self) -> int:
+        """Number of vertices N."""
+        return len(self.mean)
+
+    @property
+    def n_identity(self) -> int:
+        """Number of identity coefficients K."""
+        return len(self.identity)
+
+    @property
+    def n_expression(self) -> int:
+        """Number of expression coefficients E."""
+        return len(self.expression)
+
+    @property
+    def n_albedo(self) -> int:
+        """Number of albedo coefficients A."""
+        return 0 if self.albedo is None else len(self.albedo)
+
+    def vertices(self, identity: ArrayLike | None = None, expression: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the surface (N, 3), mm, model frame.
+
+        `identity` (K,) in standard deviations and `expression` (E,) in units; None stands for zeros.
+        """
+        points = np.array(self.mean, dtype=np.float64)
+        for name, value, basis in (("identity", identity, self.identity), ("expression", expression, self.expression)):
+            if value is not None and len(basis):
+                coefficients = checked_array(name, value, (len(basis),))
+                points += (coefficients.astype(basis.dtype) @ basis.reshape(len(basis), -1)).reshape(-1, 3)
+            elif value is not None:
+                checked_array(name, value, (0,))
+        return points
+
+    def linearised(
+        self, identity: ArrayLike | None = None, expression: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float64], Floats, Floats]:
+        """Return the surface (N, 3) and its derivatives (K, N, 3), (E, N, 3) at the given coefficients."""
+        return self.vertices(identity, expression), self.identity, self.expression
+
+    def landmark_positions(self, vertices: ArrayLike) -> NDArray[np.float64]:
+        """Return the semantic landmarks (68, 3) of a surface `vertices` (N, 3), in the frame of the vertices."""
+        points = checked_array("vertices", vertices, (self.n_vertices, 3), finite=False)
+        embedding = self.required_landmarks
+        return np.einsum("lc,lcx->lx", embedding.weights, points[self.triangles[embedding.triangles]])
+
+    @property
+    def required_landmarks(self) -> LandmarkEmbedding:
+        """The semantic landmark embedding; ModelError where the model has none."""
+        if self.landmarks is None:
+            raise ModelError(f"model {self.name!r} has no 68 landmarks, which fitting needs")
+        return self.landmarks
+
+    def embedding_basis(self, embedding: LandmarkEmbedding) -> PointBasis:
+        """Return the affine map from (identity, expression) to the embedding's points, in float64."""
+        corners = self.triangles[embedding.triangles]
+        return PointBasis.blended(self.mean, (self.identity, self.expression), corners, embedding.weights)
+
+    @cached_property
+    def semantic_basis(self) -> PointBasis:
+        """Affine map to the 68 semantic landmarks."""
+        return self.embedding_basis(self.required_landmarks)
+
+    @cached_property
+    def contour_landmark_basis(self) -> PointBasis:
+        """Affine map to the 68 landmarks of the contour convention; the semantic ones where the model has no other."""
+        return self.semantic_basis if self.landmarks_contour is None else self.embedding_basis(self.landmarks_contour)
+
+    def vertex_basis(self, indices: ArrayLike) -> PointBasis:
+        """Return the affine map from (identity, expression) to the vertices `indices` (M,), in float64."""
+        chosen = np.asarray(indices, dtype=np.intp).reshape(-1, 1)
+        return PointBasis.blended(self.mean, (self.identity, self.expression), chosen, np.ones(chosen.shape))
+
+    @cached_property
+    def face_size(self) -> float:
+        """Length (mm) that times the camera's scale is the face's size in px: sqrt(w h) of the mean's landmarks."""
+        points = self.semantic_basis.mean[:, :2]
+        width, height = points.max(axis=0) - points.min(axis=0)
+        return float(np.sqrt(width * height))
+
+    @cached_property
+    def contour_bands(self) -> tuple[ContourBand, ContourBand]:
+        """Where the jaw's outline can lie on the subject's right and left: `contour`, or a band about the jaw line."""
+        line = self.semantic_basis.mean[:17]
+        given = None if self.contour is None else (self.contour.right, self.contour.left)
+        bands = []
+        for k, side in enumerate((-1.0, 1.0)):
+            width = BAND_WIDTH * self.face_size
+            candidates = band_around(line, self.mean, width, side) if given is None else given[k]
+            chosen, triangles, edges = local_topology(candidates, self.triangles)
+            bands.append(ContourBand(self.vertex_basis(chosen), len(candidates), triangles, edges))
+        return bands[0], bands[1]
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256, hexadecimal, over the names, shapes, types and bytes of all that the model holds."""
+        digest = hashlib.sha256()
+        for key, value in sorted(flatten(self).items()):
+            array = np.ascontiguousarray(value)
+            digest.update(f"{key}:{array.dtype.str}:{array.shape};".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+def flatten(model: MorphableModel) -> dict[str, NDArray[Any]]:
+    """Return the model as a flat dictionary of arrays, nested names joined by dots, absent parts left out."""
+    flat: dict[str, NDArray[Any]] = {}
+    for item in fields(model):
+        value = getattr(model, item.name)
+        if value is None:
+            continue
+        if isinstance(value, LandmarkEmbedding | JawContour | UVMap):
+            flat |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
+        elif isinstance(value, Mapping):
+            flat |= {f"{item.name}.{key}": mask for key, mask in value.items()}
+        else:
+            flat[item.name] = np.asarray(value)
+    return flat
+
+
+def _validate(model: MorphableModel) -> None:
+    """Check and freeze every field of `model`; each violation raises a ModelError with its own sentence."""
+
+    def put(name: str, value: Any) -> None:
+        object.__setattr__(model, name, value)
+
+    def array(name: str, value: Any, shape: tuple[int | None, ...], dtype: Any = np.float64, finite: bool = True) -> Any:
+        return read_only(checked_array(f"model {model.name!r}: {name}", value, shape, dtype, finite=finite, error=ModelError))
+
+    put("mean", array("mean", model.mean, (None, 3)))
+    n = len(model.mean)
+    if n == 0:
+        raise ModelError(f"model {model.name!r}: mean: expected at least one vertex, got none")
+    put("identity", array("identity", model.identity, (None, n, 3), np.float32))
+    put("triangles", array("triangles", model.triangles, (None, 3), np.int32))
+    _check_range(model, "triangles", model.triangles, n)
+    _validate_expression(model, put, array, n)
+    put("source_transform", array("source_transform", model.source_transform, (4, 4)))
+    if model.albedo is not None and model.albedo_mean is None:
+        raise ModelError(f"model {model.name!r}: albedo: expected albedo_mean beside it, got None")
+    if model.albedo_mean is not None:
+        put("albedo_mean", array("albedo_mean", model.albedo_mean, (n, 3), np.float32))
+    if model.albedo is not None:
+        put("albedo", array("albedo", model.albedo, (None, n, 3), np.float32))
+    for name in ("landmarks", "landmarks_contour"):
+        embedding = getattr(model, name)
+        if embedding is not None:
+            put(name, _validated_embedding(model, name, embedding, array))
+    if model.contour is not None:
+        sides = {s: array(f"contour.{s}", getattr(model.contour, s), (None,), np.int32) for s in ("right", "left")}
+        for side, indices in sides.items():
+            _check_range(model, f"contour.{side}", indices, n)
+        put("contour", JawContour(**sides))
+    if model.uv is not None:
+        coordinates = array("uv.coordinates", model.uv.coordinates, (None, 2), np.float32)
+        corners = array("uv.triangles", model.uv.triangles, (len(model.triangles), 3), np.int32)
+        _check_range(model, "uv.triangles", corners, len(coordinates))
+        put("uv", UVMap(coordinates, corners))
+    regions = {key: array(f"regions[{key!r}]", mask, (n,), np.bool_) for key, mask in model.regions.items()}
+    put("regions", MappingProxyType(regions))
+    if model.mirror is not None:
+        put("mirror", array("mirror", model.mirror, (n,), np.int32))
+        _check_range(model, "mirror", model.mirror, n)
+        if not np.array_equal(model.mirror[model.mirror], np.arange(n)):
+            raise ModelError(f"model {model.name!r}: mirror: expected its own inverse, got a map that is not")
+
+
+def _validate_expression(model: MorphableModel, put: Any, array: Any, n: int) -> None:
+    basis = np.asarray(model.expression)
+    put("expression", array("expression", basis if basis.size else np.zeros((0, n, 3)), (None, n, 3), np.float32))
+    e = len(model.expression)
+    put("expression_names", tuple(str(name) for name in model.expression_names))
+    if len(model.expression_names) != e or len(set(model.expression_names)) != e:
+        raise ModelError(
+            f"model {model.name!r}: expression_names: expected {e} different names, "
+            f"got {len(model.expression_names)}, {len(set(model.expression_names))} of them different"
+        )
+    for name in ("expression_sigma", "expression_lower", "expression_upper"):
+        put(name, array(name, getattr(model, name), (e,), finite=False))
+    if not (np.isfinite(model.expression_sigma).all() and (model.expression_sigma > 0.0).all()):
+        raise ModelError(f"model {model.name!r}: expression_sigma: expected positive finite numbers, got others")
+    if not ((model.expression_lower <= 0.0) & (model.expression_upper >= 0.0)).all():
+        raise ModelError(f"model {model.name!r}: expression bounds: expected lower <= 0 <= upper, got others")
+
+
+def _validated_embedding(model: MorphableModel, name: str, embedding: LandmarkEmbedding, array: Any) -> LandmarkEmbedding:
+    triangles = array(f"{name}.triangles", embedding.triangles, (LANDMARKS,), np.int32)
+    weights = array(f"{name}.weights", embedding.weights, (LANDMARKS, 3))
+    _check_range(model, f"{name}.triangles", triangles, len(model.triangles))
+    worst = float(np.abs(weights.sum(axis=1) - 1.0).max())
+    if worst > 1e-5:
+        raise ModelError(f"model {model.name!r}: {name}.weights: expected rows that sum to 1, got one off by {worst:.2g}")
+    return LandmarkEmbedding(triangles, weights)
+
+
+def _check_range(model: MorphableModel, name: str, indices: NDArray[Any], size: int) -> None:
+    if indices.size and (indices.min() < 0 or indices.max() >= size):
+        raise ModelError(
+            f"model {model.name!r}: {name}: expected indices within 0 and {size - 1}, "
+            f"got {int(indices.min())} to {int(indices.max())}"
+        )
+
+
+def require_model(value: Any) -> MorphableModel:
+    """Return `value` if it is a MorphableModel, else raise InvalidInputError."""
+    if not isinstance(value, MorphableModel):
+        raise InvalidInputError(f"model: expected a MorphableModel, got {type(value).__name__}; see facefit.load_model")
+    return value

@@ -1,0 +1,26 @@
+"""Where models come from: the embedded default by its name, any supported file by its path."""
+
+from importlib import resources
+from pathlib import Path
+
+from .errors import ModelError
+from .formats.npz import read_model
+from .morphable_model import MorphableModel
+
+EMBEDDED = ("default",)
+"""Names of the models that ship with facefit."""
+
+
+def load_model(name_or_path: str | Path = "default") -> MorphableModel:
+    """Load a morphable model: a name in the store, or a path to a model file.
+
+    ModelError where there is no such name or file, or the file is not a valid model.
+    """
+    if str(name_or_path) in EMBEDDED:
+        with resources.as_file(resources.files(__package__) / "default" / f"{name_or_path}.npz") as path:
+            return read_model(path)
+    path = Path(name_or_path)
+    if not path.exists():
+        names = ", ".join(EMBEDDED)
+        raise ModelError(f"model {str(name_or_path)!r}: expected one of the names {names}, or an existing file; got neither")
+    return read_model(path)

@@ -1,0 +1,107 @@
+"""What draws a mesh: one interface, whichever machine does the work.
+
+A renderer turns a camera and a mesh into fragments (`rasterize`: what each pixel sees, for fitting) or into a picture
+(`draw`: what a person looks at). Both snap vertices to 1/256 px and follow the top-left rule, so that renderers agree.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..models.errors import FacefitError, InvalidInputError
+from . import rasterizer
+from .cameras import Camera
+from .colour import to_uint8
+from .compositing import magnified, reduced
+from .rasterizer import Cull, Fragments, checked_size
+from .shading import shade_fragments
+
+
+class RendererUnavailableError(FacefitError):
+    """The renderer that was asked for cannot run here."""
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Draws meshes: vertices (N, 3) mm in the model frame, triangles (T, 3) counter-clockwise from outside."""
+
+    @property
+    def name(self) -> str:
+        """What `make_renderer` calls it."""
+        ...
+
+    def rasterize(
+        self, camera: Camera, vertices: ArrayLike, triangles: ArrayLike, height: int, width: int, *, cull: Cull = "back"
+    ) -> Fragments:
+        """Return what each pixel of an image of height x width sees (see `rasterizer.rasterize`)."""
+        ...
+
+    def draw(
+        self,
+        camera: Camera,
+        vertices: ArrayLike,
+        triangles: ArrayLike,
+        height: int,
+        width: int,
+        *,
+        colours: ArrayLike | None = None,
+        lighting: ArrayLike | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return a picture (height, width, 4), RGBA with straight alpha and a smooth outline, of the outer surface.
+
+        colours (N, 3): linear reflectance 0-1 per vertex, None for clay. lighting (9, 3): spherical harmonics in the
+        camera frame, None for studio light.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the renderer holds; it draws no more."""
+        ...
+
+
+class NumbaRenderer:
+    """Draws in software, on one core, the same pixels on every machine. Holds nothing between calls."""
+
+    name = "numba"
+    oversampling = 2  # a picture is drawn this many times finer in x and y, then averaged
+
+    def rasterize(
+        self, camera: Camera, vertices: ArrayLike, triangles: ArrayLike, height: int, width: int, *, cull: Cull = "back"
+    ) -> Fragments:
+        """Return what each pixel of an image of height x width sees (see `rasterizer.rasterize`)."""
+        return rasterizer.rasterize(camera, vertices, triangles, height, width, cull=cull)
+
+    def draw(
+        self,
+        camera: Camera,
+        vertices: ArrayLike,
+        triangles: ArrayLike,
+        height: int,
+        width: int,
+        *,
+        colours: ArrayLike | None = None,
+        lighting: ArrayLike | None = None,
+    ) -> NDArray[np.uint8]:
+        """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`)."""
+        factor = self.oversampling
+        height, width = checked_size(height, width)
+        fine = magnified(camera, factor)
+        fragments = self.rasterize(fine, vertices, triangles, factor * height, factor * width)
+        picture = shade_fragments(fragments, fine, vertices, triangles, colours=colours, lighting=lighting)
+        return to_uint8(reduced(picture, factor))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def make_renderer(name: str = "auto") -> Renderer:
+    """Return the renderer of that name: "numba", "gl", or "auto" for the best that runs here.
+
+    Raises RendererUnavailableError where it cannot run, InvalidInputError for another name.
+    """
+    if name in ("auto", "numba"):
+        return NumbaRenderer()
+    if name == "gl":
+        raise RendererUnavailableError("renderer 'gl': the OpenGL renderer is not part of this version; use 'numba'")
+    raise InvalidInputError(f"renderer: expected auto, gl or numba, got {name!r}")
