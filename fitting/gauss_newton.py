@@ -13,6 +13,8 @@ Converged: the fall of energy that the quadratic model still promises is below `
 distance to the optimum in posterior standard deviations, that number means the same for every problem and unit.
 """
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -74,11 +76,14 @@ class Outcome(Generic[State]):
 MAX_DAMPING = 1e10
 
 
-def minimise(problem: Problem[State], start: State, options: GaussNewtonOptions | None = None) -> Outcome[State]:
+def minimise(
+    problem: Problem[State], start: State, options: GaussNewtonOptions | None = None, deadline: float = math.inf
+) -> Outcome[State]:
     """Minimise the problem's energy from `start` (see the module's text).
 
     Status: CONVERGED; MAX_ITERATIONS; STALLED where no step, however damped, lowers the energy while the model still
-    promises a fall; DIVERGED where the energy at the start is not finite.
+    promises a fall; DIVERGED where the energy at the start is not finite; TIMEOUT past `deadline`, in seconds on the
+    clock of time.perf_counter.
     """
     options = options or GaussNewtonOptions()
     state, equations = start, problem.normal_equations(start)
@@ -95,6 +100,9 @@ def minimise(problem: Problem[State], start: State, options: GaussNewtonOptions 
             status = FitStatus.CONVERGED
             break
         if iterations == options.max_iterations:
+            break
+        if time.perf_counter() > deadline:
+            status = FitStatus.TIMEOUT
             break
         iterations += 1
         trial = problem.retract(state, step)

@@ -110,4 +110,3 @@ class LandmarkProblem:
         return whitened_jacobian(
             state.rotation, state.scale, points, self.basis, self.whitening, self.pairs, self.correlation
         )
-

@@ -13,6 +13,7 @@ The unit of noise, the face's size F in px, is the start's scale times the model
 energy is minimised, so that a larger face is not a cheaper one.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -73,8 +74,11 @@ def fit_landmark_stage(
     noise: LandmarkNoise,
     convention: LandmarkConvention,
     options: LandmarkStageOptions,
+    deadline: float = math.inf,
 ) -> LandmarkFit:
     """Fit pose, identity and expression to `observed` (68, 2) px, finite where `noise.sigma` is.
+
+    `deadline` is in seconds on the clock of time.perf_counter; past it the fit ends with status TIMEOUT.
 
     DegenerateConfigurationError where the points do not determine a pose, or show a face from behind.
     """
@@ -83,7 +87,7 @@ def fit_landmark_stage(
     initial = _energy_terms(task.problem(state.scale), state, model.n_identity)
     state = _alternate(task, state)
     _require_facing(state)
-    outcome, problem, iterations = _finish(task, state)
+    outcome, problem, iterations = _finish(task, state, deadline)
     return LandmarkFit(
         parameters=_parameters(outcome.state, model.n_identity),
         status=outcome.status,
@@ -170,7 +174,7 @@ def _alternate(task: _Task, state: PoseAndShape) -> PoseAndShape:
     return state
 
 
-def _finish(task: _Task, state: PoseAndShape) -> tuple[Outcome[PoseAndShape], LandmarkProblem, int]:
+def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[PoseAndShape], LandmarkProblem, int]:
     """Minimise jointly; returns also the problem solved and the number of solves.
 
     Where the jaw slides, one step follows each matching, until a fresh matching leaves nothing to gain.
@@ -178,13 +182,13 @@ def _finish(task: _Task, state: PoseAndShape) -> tuple[Outcome[PoseAndShape], La
     scale, solver = state.scale, task.options.solver
     if not task.sliding:
         problem = task.problem(scale)
-        outcome = minimise(problem, state, solver)
+        outcome = minimise(problem, state, solver, deadline)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
     iterations = 0
     for _ in range(task.options.max_matchings):
         problem = task.problem(scale, match_contour(task.model, state, task.observed))
-        outcome = minimise(problem, state, step)
+        outcome = minimise(problem, state, step, deadline)
         state, iterations = outcome.state, iterations + outcome.iterations
         if outcome.status is not FitStatus.MAX_ITERATIONS:
             break

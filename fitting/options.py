@@ -24,7 +24,7 @@ class FitOptions:
     # None: the detector's own, or GIVEN_SIGMA for landmarks that are given.
     opening_correlation: float | None = None
     # Correlation of the errors of the two points of an eyelid or lip pair, 0 to 1; None: the detector's own, or 0.
-    max_seconds: float = float("inf")  # s, for all stages of one face; the fit then ends with status TIMEOUT
+    max_seconds: float | None = None  # for all stages of one call; past it the fit ends with status TIMEOUT
     landmark: LandmarkStageOptions = field(default_factory=LandmarkStageOptions)
 
     def __post_init__(self) -> None:
@@ -36,7 +36,8 @@ class FitOptions:
         if self.landmark_convention is not None:
             names = [str(c) for c in LandmarkConvention]
             if self.landmark_convention not in names:
-                raise InvalidInputError(f"landmark_convention: expected {' or '.join(names)}, got {self.landmark_convention!r}")
+                got = repr(self.landmark_convention)
+                raise InvalidInputError(f"landmark_convention: expected {' or '.join(names)}, got {got}")
             object.__setattr__(self, "landmark_convention", LandmarkConvention(self.landmark_convention))
-        if not self.max_seconds > 0.0:
+        if self.max_seconds is not None and not self.max_seconds > 0.0:
             raise InvalidInputError(f"max_seconds: expected a positive number, got {self.max_seconds}")

@@ -36,7 +36,11 @@ def minimise_bounded_quadratic(
     for _ in range(10 * len(vector) + 10):
         free = side == FREE
         bounded = not free.all()
-        c = _solve_free(matrix, vector, np.where(side == AT_LOWER, lower, upper), free) if bounded else _solve(matrix, vector)
+        c = (
+            _solve_free(matrix, vector, np.where(side == AT_LOWER, lower, upper), free)
+            if bounded
+            else _solve(matrix, vector)
+        )
         below, above = free & (c < lower), free & (c > upper)
         wrong = below | above
         if bounded:

@@ -215,8 +215,12 @@ def _validate(model: MorphableModel) -> None:
     def put(name: str, value: Any) -> None:
         object.__setattr__(model, name, value)
 
-    def array(name: str, value: Any, shape: tuple[int | None, ...], dtype: Any = np.float64, finite: bool = True) -> Any:
-        return read_only(checked_array(f"model {model.name!r}: {name}", value, shape, dtype, finite=finite, error=ModelError))
+    def array(
+        name: str, value: Any, shape: tuple[int | None, ...], dtype: Any = np.float64, finite: bool = True
+    ) -> Any:
+        return read_only(
+            checked_array(f"model {model.name!r}: {name}", value, shape, dtype, finite=finite, error=ModelError)
+        )
 
     put("mean", array("mean", model.mean, (None, 3)))
     n = len(model.mean)
@@ -274,13 +278,17 @@ def _validate_expression(model: MorphableModel, put: Any, array: Any, n: int) ->
         raise ModelError(f"model {model.name!r}: expression bounds: expected lower <= 0 <= upper, got others")
 
 
-def _validated_embedding(model: MorphableModel, name: str, embedding: LandmarkEmbedding, array: Any) -> LandmarkEmbedding:
+def _validated_embedding(
+    model: MorphableModel, name: str, embedding: LandmarkEmbedding, array: Any
+) -> LandmarkEmbedding:
     triangles = array(f"{name}.triangles", embedding.triangles, (LANDMARKS,), np.int32)
     weights = array(f"{name}.weights", embedding.weights, (LANDMARKS, 3))
     _check_range(model, f"{name}.triangles", triangles, len(model.triangles))
     worst = float(np.abs(weights.sum(axis=1) - 1.0).max())
     if worst > 1e-5:
-        raise ModelError(f"model {model.name!r}: {name}.weights: expected rows that sum to 1, got one off by {worst:.2g}")
+        raise ModelError(
+            f"model {model.name!r}: {name}.weights: expected rows that sum to 1, got one off by {worst:.2g}"
+        )
     return LandmarkEmbedding(triangles, weights)
 
 

@@ -1,6 +1,6 @@
 """A few points of the surface as an affine function of the coefficients, in float64: what the landmark solvers read.
 
-    p_i(c) = mean_i + sum_k c_k basis_ki,        c = (identity, expression)
+p_i(c) = mean_i + sum_k c_k basis_ki,        c = (identity, expression)
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,11 @@ class PointBasis:
 
     @classmethod
     def blended(
-        cls, mean: NDArray[np.floating], bases: Sequence[NDArray[np.floating]], corners: NDArray[np.integer], weights: Array
+        cls,
+        mean: NDArray[np.floating],
+        bases: Sequence[NDArray[np.floating]],
+        corners: NDArray[np.integer],
+        weights: Array,
     ) -> "PointBasis":
         """Return the basis of the points sum_c weights[:, c] * vertex[corners[:, c]]."""
         stacked = np.concatenate([basis[:, corners].astype(np.float64) for basis in bases])

@@ -22,5 +22,7 @@ def load_model(name_or_path: str | Path = "default") -> MorphableModel:
     path = Path(name_or_path)
     if not path.exists():
         names = ", ".join(EMBEDDED)
-        raise ModelError(f"model {str(name_or_path)!r}: expected one of the names {names}, or an existing file; got neither")
+        raise ModelError(
+            f"model {str(name_or_path)!r}: expected one of the names {names}, or an existing file; got neither"
+        )
     return read_model(path)

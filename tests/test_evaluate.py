@@ -253,8 +253,9 @@ def test_synthetic_scores_the_fit_and_the_mean_face(synthetic, model):
 def test_yaw_bins_are_means_of_their_images(synthetic, model):
     evaluation = evaluate_synthetic(synthetic, model, fit=stub(3.0))
     row = report.summary(evaluation)[0]
+    assert report.header(evaluation)["by yaw"] == {"0-30": 1, "30-60": 1, "60-90": 1}
     for name, case in zip(("0-30", "30-60", "60-90"), evaluation.cases, strict=True):
-        assert row[f"yaw {name} (1)"] == pytest.approx(300.0 / size(case.sample), abs=1e-9)
+        assert row[f"yaw {name} %"] == pytest.approx(300.0 / size(case.sample), abs=1e-9)
 
 
 def test_mean_face_on_its_own_projection_has_no_error(tmp_path, model):

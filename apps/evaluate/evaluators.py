@@ -13,13 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...fitting import pipeline
+from ...fitting.dlib_detector import DlibDetector
 from ...fitting.gold_standard import fit_scaled_orthographic
+from ...fitting.images import read_image
 from ...fitting.landmarks import COUNT, INNER, face_box
+from ...fitting.options import FitOptions
+from ...fitting.results import FitResult
 from ...models.arrays import read_only
 from ...models.errors import InvalidInputError
 from ...models.morphable_model import MorphableModel
@@ -27,9 +32,6 @@ from .datasets import Sample, read_aflw2000, read_synthetic
 from .nme import POINT_SETS
 from .scan import ScanDistances, score_scan
 from .surface import Surface
-
-if TYPE_CHECKING:
-    from ...fitting.results import FitResult
 
 Array = NDArray[np.float64]
 
@@ -41,9 +43,6 @@ NOT_FOUND = "not_found"
 EVERY_POINT = read_only(np.ones(COUNT))
 INNER_POINTS = read_only(np.isin(np.arange(COUNT), INNER).astype(np.float64))
 
-GIVEN_SIGMA = 0.01
-"""Noise of given points, relative to the face's size, where half of them are left out and no sigma is named."""
-
 OVERLAP = 0.3  # least intersection over union of the boxes of found and true points for them to be the same face
 INNER_MODEL_REGIONS = ("eyes",)
 """Regions of a model that are not skin: surfaces behind the lids, which no point of a scan should be measured to."""
@@ -52,7 +51,7 @@ INNER_MODEL_REGIONS = ("eyes",)
 class Fitter(Protocol):
     """Whatever turns a photo into fitted faces; `fit_with_pipeline` makes the one of facefit."""
 
-    def __call__(self, image: Path, landmarks: Array | None, options: Mapping[str, Any]) -> "Sequence[FitResult]":
+    def __call__(self, image: Path, landmarks: Array | None, options: Mapping[str, Any]) -> Sequence[FitResult]:
         """Return a FitResult for the given landmarks (68, 2), px, or for every face found where there are none.
 
         options: fields of FitOptions that the evaluation asks for; the others keep their defaults.
@@ -160,7 +159,7 @@ def evaluate_aflw2000(
     weights = EVERY_POINT
     if half:
         weights = np.isin(np.arange(COUNT), POINT_SETS["even"]).astype(np.float64)
-        options["landmark_sigma"] = np.where(weights > 0.0, options.get("landmark_sigma", GIVEN_SIGMA), np.inf)
+        options["landmark_sigma"] = np.where(weights > 0.0, options.get("landmark_sigma", pipeline.GIVEN_SIGMA), np.inf)
     cases = _evaluate(samples, model, fit or fit_with_pipeline(model), _POINTS[landmarks], options, track, weights)
     label = f"{landmarks}, even points only" if half else landmarks
     return Evaluation("aflw2000", str(folder), model.name, label, ("odd", "even") if half else ("all", "inner"), cases)
@@ -168,15 +167,13 @@ def evaluate_aflw2000(
 
 def fit_with_pipeline(model: MorphableModel) -> Fitter:
     """Return the Fitter that runs facefit's own pipeline."""
-    from ...fitting.images import read_image
-    from ...fitting.options import FitOptions
-    from ...fitting.pipeline import fit, fit_faces
+    detector = DlibDetector()  # one for all images: its weights take a second to load
 
-    def run(image: Path, landmarks: Array | None, options: Mapping[str, Any]) -> "Sequence[FitResult]":
+    def run(image: Path, landmarks: Array | None, options: Mapping[str, Any]) -> Sequence[FitResult]:
         chosen = FitOptions(**options)
         if landmarks is None:
-            return fit_faces(read_image(image), model=model, options=chosen)
-        return [fit(read_image(image), model=model, landmarks=landmarks, options=chosen)]
+            return pipeline.fit_faces(read_image(image), model, options=chosen, detector=detector)
+        return [pipeline.fit(read_image(image), model, landmarks=landmarks, options=chosen)]
 
     return run
 
@@ -211,6 +208,8 @@ def _evaluate(
         if result is None or not result.status.usable:
             cases.append(Case(sample, NOT_FOUND if result is None else result.status.name.lower(), "", {}))
             continue
+        assert result.landmarks is not None
+        assert result.landmarks_semantic is not None
         fitted = _Face(model, model.vertices(result.identity))
         predictions = {FIT: Prediction(result.landmarks_semantic, fitted.score(sample))}
         if given is None:
@@ -239,13 +238,15 @@ class _Face:
         return fit_scaled_orthographic(self.landmarks, points, weights).project(self.landmarks)[:, :2]
 
 
-def _same_face(results: "Sequence[FitResult]", truth: Array) -> "FitResult | None":
+def _same_face(results: Sequence[FitResult], truth: Array) -> FitResult | None:
     """Return the result whose observed points share most of their box with the true ones, or None where none does."""
-    observed = [result for result in results if result.landmarks is not None]
-    overlaps = [_intersection_over_union(face_box(result.landmarks), face_box(truth)) for result in observed]
-    if not overlaps or max(overlaps) < OVERLAP:
-        return None
-    return observed[int(np.argmax(overlaps))]
+    best, most = None, OVERLAP
+    for result in results:
+        if result.landmarks is not None:
+            overlap = _intersection_over_union(face_box(result.landmarks), face_box(truth))
+            if overlap > most:
+                best, most = result, overlap
+    return best
 
 
 def _intersection_over_union(a: tuple[float, ...], b: tuple[float, ...]) -> float:

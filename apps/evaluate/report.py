@@ -33,6 +33,7 @@ def header(evaluation: Evaluation) -> Row:
         "data": f"{evaluation.data} {evaluation.folder}",
         "images": len(evaluation.cases),
         "scored": len(evaluation.scored),
+        "by yaw": {name: sum(yaw_bin(case.sample.yaw) == name for case in evaluation.scored) for name in YAW_BINS},
     }
 
 
@@ -50,7 +51,7 @@ def summary(evaluation: Evaluation) -> list[Row]:
         row |= {f"NME {name} %": 100.0 * float(nme(predicted, truth, name).mean()) for name in evaluation.point_sets}
         for name in YAW_BINS:
             errors = nme(predicted, truth, primary)[bins == name]
-            row[f"yaw {name} ({len(errors)})"] = 100.0 * float(errors.mean()) if len(errors) else None
+            row[f"yaw {name} %"] = 100.0 * float(errors.mean()) if len(errors) else None
         centred = without_constant_offset(predicted, truth)
         # One image is all offset: what would be left is zero and says nothing.
         row["offset-free %"] = 100.0 * float(nme(centred, truth, primary).mean()) if len(cases) > 1 else None
@@ -80,7 +81,9 @@ def images(evaluation: Evaluation) -> list[Row]:
 
 def as_text(evaluation: Evaluation) -> str:
     """Return the report for a terminal."""
-    lines = [f"{name:<10} {value}" for name, value in header(evaluation).items()]
+    about = header(evaluation)
+    about["by yaw"] = ", ".join(f"{count} of {name}" for name, count in about["by yaw"].items())
+    lines = [f"{name:<10} {value}" for name, value in about.items()]
     if rows := summary(evaluation):
         shown = evaluation.point_sets[0]
         lines += ["", *text_table(rows), "", *_against_mean_face(evaluation)]

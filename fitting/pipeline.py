@@ -1,0 +1,249 @@
+"""From a photo to fitted faces: detection, initialisation and the stages, in that order.
+
+Wrong calls raise; wrong data ends in a status. The result of a stage replaces the last one only when it is usable.
+"""
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..models.arrays import checked_array
+from ..models.morphable_model import MorphableModel, require_model
+from ..models.store import load_model
+from .detection import Detection, FaceDetector
+from .gold_standard import DegenerateConfigurationError
+from .images import LoadedImage, checked_image
+from .initializers import Initializer, InitializerInput, MeanFace
+from .landmark_noise import LandmarkNoise, expand_sigma
+from .landmark_problem import POSE
+from .landmark_stage import LandmarkFit, fit_landmark_stage
+from .landmarks import COUNT, LandmarkConvention, face_box
+from .options import FitOptions
+from .results import FitResult, StageReport
+from .status import FitStatus
+from .threads import single_threaded_blas
+
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+GIVEN_SIGMA = 0.03
+"""Noise assumed of landmarks that are given: 2 % of the face's size by hand or detector, and as much for the model."""
+
+
+def fit(
+    image: Pixels | LoadedImage,
+    model: MorphableModel | None = None,
+    *,
+    landmarks: ArrayLike | None = None,
+    options: FitOptions | None = None,
+    detector: FaceDetector | None = None,
+    initializer: Initializer | None = None,
+) -> FitResult:
+    """Fit the largest face of an image (H, W, 3) uint8 RGB, upright, or of one that `load_image` gave.
+
+    `model` is the embedded default if None. `landmarks` (68, 2) px spare the detector, which is dlib's if None.
+    """
+    if landmarks is not None:
+        session = _session(model, options, initializer, image)
+        return _fit_one(session, _Face(_checked_landmarks(landmarks)))
+    faces = _fit_detected(image, model, options, detector, initializer, largest=True)
+    if faces:
+        return faces[0]
+    session = _session(model, options, initializer, image)
+    return _failure(session, FitStatus.NO_FACE, FitStatus.NO_FACE.value, _Face(None))
+
+
+def fit_faces(
+    image: Pixels | LoadedImage,
+    model: MorphableModel | None = None,
+    *,
+    options: FitOptions | None = None,
+    detector: FaceDetector | None = None,
+    initializer: Initializer | None = None,
+) -> list[FitResult]:
+    """Fit every face that the detector finds, the largest first; an empty list where it finds none."""
+    return _fit_detected(image, model, options, detector, initializer, largest=False)
+
+
+def fit_landmarks(
+    landmarks: ArrayLike,
+    model: MorphableModel | None = None,
+    *,
+    options: FitOptions | None = None,
+    initializer: Initializer | None = None,
+) -> FitResult:
+    """Fit geometry to 68 points (68, 2) px alone, without an image."""
+    return _fit_one(_session(model, options, initializer, None), _Face(_checked_landmarks(landmarks)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Session:
+    """What all faces of one call share."""
+
+    model: MorphableModel
+    options: FitOptions
+    initializer: Initializer
+    image: Pixels | None
+    deadline: float  # s, on the clock of time.perf_counter
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    """The landmarks of one face and where they come from."""
+
+    landmarks: Array | None
+    detection: Detection | None = None
+    detector: FaceDetector | None = None
+    index: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Return the fields of a result that do not depend on the fit."""
+        box = None
+        if self.detection is not None:
+            box = self.detection.box
+        elif self.landmarks is not None and np.isfinite(self.landmarks).all():
+            box = np.array(face_box(self.landmarks))
+        return {
+            "landmarks": self.landmarks if box is not None else None,
+            "box": box,
+            "face_index": self.index,
+            "detector": self.detection.detector if self.detection else None,
+            "detector_score": float(self.detection.score) if self.detection else None,
+        }
+
+
+def _session(
+    model: MorphableModel | None,
+    options: FitOptions | None,
+    initializer: Initializer | None,
+    image: Pixels | LoadedImage | None,
+) -> _Session:
+    model = load_model("default") if model is None else require_model(model)
+    options, initializer = options or FitOptions(), initializer or MeanFace()
+    provenance: dict[str, Any] = {
+        "version": version("facefit"),
+        "model": {"name": model.name, "hash": model.hash, "licence": model.licence},
+        "initializer": initializer.name,
+        "options": json.loads(json.dumps(dataclasses.asdict(options), default=_jsonable)),
+    }
+    pixels = None
+    if isinstance(image, LoadedImage):
+        pixels = image.pixels
+        provenance["image"] = {
+            "size": list(pixels.shape[1::-1]),
+            "orientation": image.orientation,
+            "path": str(image.path),
+        }
+    elif image is not None:
+        pixels = checked_image(image)
+        provenance["image"] = {"size": list(pixels.shape[1::-1]), "orientation": 1}
+    deadline = math.inf if options.max_seconds is None else time.perf_counter() + options.max_seconds
+    return _Session(model, options, initializer, pixels, deadline, provenance)
+
+
+def _jsonable(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+
+
+def _fit_detected(
+    image: Pixels | LoadedImage,
+    model: MorphableModel | None,
+    options: FitOptions | None,
+    detector: FaceDetector | None,
+    initializer: Initializer | None,
+    *,
+    largest: bool,
+) -> list[FitResult]:
+    session = _session(model, options, initializer, image)
+    if detector is None:
+        from .dlib_detector import DlibDetector
+
+        detector = DlibDetector()
+    assert session.image is not None
+    with single_threaded_blas():
+        detections = detector.detect(session.image)
+        faces = [
+            _Face(found.landmarks, found, detector, k) for k, found in enumerate(detections[: 1 if largest else None])
+        ]
+        return [_fit_one(session, face) for face in faces]
+
+
+def _checked_landmarks(landmarks: ArrayLike) -> Array:
+    """NaN is data, not a wrong call: only the shape is checked here."""
+    return checked_array("landmarks", landmarks, (COUNT, 2), finite=False)
+
+
+def _fit_one(session: _Session, face: _Face) -> FitResult:
+    """Run the initialiser and the stages on one face."""
+    assert face.landmarks is not None
+    noise, convention = _assumptions(session.options, face.detector)
+    used = np.isfinite(noise.sigma)
+    if not np.isfinite(face.landmarks[used]).all():
+        return _failure(session, FitStatus.BAD_INPUT, FitStatus.BAD_INPUT.value, face)
+    points = np.where(used[:, None], face.landmarks, 0.0)
+    given = InitializerInput(
+        session.model, session.image, np.array(face_box(points[used])), points, noise.sigma, convention
+    )  # fmt: skip
+    started = time.perf_counter()
+    try:
+        with single_threaded_blas():
+            start = session.initializer(given)
+            found = fit_landmark_stage(
+                session.model, points, start, noise, convention, session.options.landmark, session.deadline
+            )
+    except DegenerateConfigurationError as problem:
+        return _failure(session, FitStatus.DEGENERATE, f"{FitStatus.DEGENERATE.value}: {problem}", face)
+    report = StageReport(
+        "landmark", found.status, found.iterations, found.initial_energy, found.final_energy,
+        time.perf_counter() - started,
+    )  # fmt: skip
+    return _result(session, face, found, noise, report)
+
+
+def _assumptions(options: FitOptions, detector: FaceDetector | None) -> tuple[LandmarkNoise, LandmarkConvention]:
+    """Return noise and convention: the caller's choice, else the detector's, else those of given landmarks."""
+
+    def choose(chosen: Any, name: str, otherwise: Any) -> Any:
+        return chosen if chosen is not None else getattr(detector, name, otherwise)
+
+    sigma = choose(options.landmark_sigma, "landmark_sigma", GIVEN_SIGMA)
+    correlation = choose(options.opening_correlation, "opening_correlation", 0.0)
+    convention = choose(options.landmark_convention, "landmark_convention", LandmarkConvention.SEMANTIC)
+    return LandmarkNoise(expand_sigma(sigma), correlation), LandmarkConvention(convention)
+
+
+def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkNoise, report: StageReport) -> FitResult:
+    model, parameters = session.model, found.parameters
+    vertices = model.vertices(parameters.identity, parameters.expression)
+    deviation = np.sqrt(np.maximum(found.covariance.diagonal()[POSE:], 0.0))
+    residual = found.final_energy["landmarks"] * 2.0 / (2.0 * max(np.isfinite(noise.sigma).sum(), 1))
+    return FitResult(
+        status=found.status,
+        message=found.status.value,
+        camera=parameters.camera,
+        identity=parameters.identity,
+        expression=parameters.expression,
+        identity_std=deviation[: model.n_identity],
+        expression_std=deviation[model.n_identity :],
+        landmark_sigma=noise.sigma,
+        landmarks_fitted=found.landmarks,
+        landmarks_semantic=parameters.camera.project(model.landmark_positions(vertices))[:, :2],
+        vertices=vertices,
+        vertices_image=parameters.camera.project(vertices),
+        triangles=model.triangles,
+        quality=1.0 / (1.0 + residual),
+        stages=(report,),
+        provenance=session.provenance,
+        **face.describe(),
+    )
+
+
+def _failure(session: _Session, status: FitStatus, message: str, face: _Face) -> FitResult:
+    return FitResult(status=status, message=message, provenance=session.provenance, **face.describe())
