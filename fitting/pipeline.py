@@ -5,6 +5,7 @@ Wrong calls raise; wrong data ends in a status. The result of a stage replaces t
 
 import dataclasses
 import json
+import math
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -167,12 +168,10 @@ def _fit_detected(
 
         detector = DlibDetector()
     assert session.image is not None
-    with single_threaded_blas():
-        detections = detector.detect(session.image)
-        faces = [
-            _Face(found.landmarks, found, detector, k) for k, found in enumerate(detections[: 1 if largest else None])
-        ]
-        return [_fit_one(session, face) for face in faces]
+    detections = detector.detect(session.image)
+    if largest:
+        detections = detections[:1]
+    return [_fit_one(session, _Face(found.landmarks, found, detector, k)) for k, found in enumerate(detections)]
 
 
 def _checked_landmarks(landmarks: ArrayLike) -> Array:
@@ -200,9 +199,9 @@ def _fit_one(session: _Session, face: _Face) -> FitResult:
             )
     except DegenerateConfigurationError as problem:
         return _failure(session, FitStatus.DEGENERATE, f"{FitStatus.DEGENERATE.value}: {problem}", face)
+    seconds = time.perf_counter() - started
     report = StageReport(
-        "landmark", found.status, found.iterations, found.initial_energy, found.final_energy,
-        time.perf_counter() - started,
+        "landmark", found.status, found.iterations, found.initial_energy, found.final_energy, seconds
     )  # fmt: skip
     return _result(session, face, found, noise, report)
 

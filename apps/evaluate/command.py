@@ -147,7 +147,8 @@ def _track(samples: "Sequence[Sample]") -> "Iterable[Sample]":
     from rich.console import Console
     from rich.progress import track
 
-    return track(samples, description="evaluating", console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(samples, "evaluating", console=console, transient=True, disable=not console.is_terminal)
 
 
 def _finish(evaluation: "Evaluation", csv: Path | None, as_json: bool) -> None:
