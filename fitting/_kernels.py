@@ -134,3 +134,103 @@ def occluding_boundary(points, triangles, edges):
         outward[e, 0] = nx / length
         outward[e, 1] = ny / length
     return crossing, share, outward
+
+
+@njit(cache=True, error_model="numpy")
+def nearest_outline_points(points, first, second, share, observed, scale, translation, gate):
+    """Return for each observed point (L, 2), px, the index of the nearest outline point in the image, or -1.
+
+    Outline point o lies at (1 - share) points[first] + share points[second]; points (M, 3) are in the camera frame,
+    mm. -1 where none is nearer than `gate` px.
+    """
+    best = np.full(len(observed), -1, dtype=np.intp)
+    nearest = np.full(len(observed), gate * gate)
+    for o in range(len(first)):
+        i, j, a = first[o], second[o], share[o]
+        u = scale * ((1.0 - a) * points[i, 0] + a * points[j, 0]) + translation[0]
+        v = scale * ((1.0 - a) * points[i, 1] + a * points[j, 1]) + translation[1]
+        for k in range(len(observed)):
+            distance = (u - observed[k, 0]) ** 2 + (v - observed[k, 1]) ** 2
+            if distance < nearest[k]:
+                nearest[k] = distance
+                best[k] = o
+    return best
+
+
+@njit(cache=True, error_model="numpy")
+def blended_points(mean, basis, first, second, share):
+    """Return mean (S, 3) and basis (P, S, 3) of the points (1 - share) p[first] + share p[second]."""
+    count = len(first)
+    blended_mean = np.empty((count, 3))
+    blended_basis = np.empty((len(basis), count, 3))
+    for s in range(count):
+        i, j, b = first[s], second[s], share[s]
+        a = 1.0 - b
+        for k in range(3):
+            blended_mean[s, k] = a * mean[i, k] + b * mean[j, k]
+            for p in range(len(basis)):
+                blended_basis[p, s, k] = a * basis[p, i, k] + b * basis[p, j, k]
+    return blended_mean, blended_basis
+
+
+@njit(cache=True, error_model="numpy")
+def place_on_outline(landmarks, outline_mean, outline_basis, normals, slack, weights, mean, basis, whitening):
+    """Write the outline's points of the sliding landmarks (S,) into mean, basis and whitening of all, in place."""
+    for s in range(len(landmarks)):
+        m = landmarks[s]
+        nx, ny = normals[s, 0], normals[s, 1]
+        whitening[m, 0, 0], whitening[m, 0, 1] = weights[m] * nx, weights[m] * ny
+        whitening[m, 1, 0], whitening[m, 1, 1] = -slack * weights[m] * ny, slack * weights[m] * nx
+        for k in range(3):
+            mean[m, k] = outline_mean[s, k]
+            for p in range(len(basis)):
+                basis[p, m, k] = outline_basis[p, s, k]
+
+
+FREE, AT_LOWER, AT_UPPER = 0, -1, 1
+
+
+@njit(cache=True, error_model="numpy")
+def reduced_system(matrix, vector, lower, upper, side):
+    """Return the system of the free entries, with the others held at their bounds: indices, matrix and vector."""
+    free = np.flatnonzero(side == FREE)
+    reduced = np.empty((len(free), len(free)))
+    right = np.empty(len(free))
+    for a in range(len(free)):
+        i = free[a]
+        right[a] = vector[i]
+        for b in range(len(free)):
+            reduced[a, b] = matrix[i, free[b]]
+        for j in range(len(side)):
+            if side[j] == AT_LOWER:
+                right[a] -= matrix[i, j] * lower[j]
+            elif side[j] == AT_UPPER:
+                right[a] -= matrix[i, j] * upper[j]
+    return free, reduced, right
+
+
+@njit(cache=True, error_model="numpy")
+def kkt_violations(matrix, vector, lower, upper, side, free, solution, target):
+    """Write each entry's side after exchange into `target` and return (c, number of violations).
+
+    A free entry beyond a bound goes to that bound; a held one whose gradient points inwards becomes free.
+    """
+    c = np.where(side == AT_LOWER, lower, upper)
+    c[free] = solution
+    count = 0
+    for i in range(len(c)):
+        target[i] = side[i]
+        if side[i] == FREE:
+            if c[i] < lower[i]:
+                target[i] = AT_LOWER
+            elif c[i] > upper[i]:
+                target[i] = AT_UPPER
+        else:
+            gradient = -vector[i]
+            for j in range(len(c)):
+                gradient += matrix[i, j] * c[j]
+            if side[i] * gradient > 0.0:
+                target[i] = FREE
+        if target[i] != side[i]:
+            count += 1
+    return c, count

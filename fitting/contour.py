@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from ..models.contour import ContourBand
 from ..models.morphable_model import MorphableModel
-from ..render.cameras import angles_from_rotation
-from ._kernels import occluding_boundary
+from ..models.point_basis import PointBasis
+from ..render.cameras import yaw_degrees
+from ._kernels import blended_points, nearest_outline_points, occluding_boundary, place_on_outline
 from .landmark_problem import PoseAndShape
 
 Array = NDArray[np.float64]
@@ -52,12 +53,14 @@ class ContourMatch:
 
 def match_contour(model: MorphableModel, state: PoseAndShape, observed: Array) -> ContourMatch:
     """Match the jaw landmarks that slide at this pose to the model's outline; `observed` (68, 2) px."""
-    yaw = angles_from_rotation(state.rotation)[0]
+    yaw = yaw_degrees(state.rotation)
     parts = []
     for band, jaw, averted in zip(model.contour_bands, (RIGHT_JAW, LEFT_JAW), (yaw <= 0.0, yaw > 0.0), strict=True):
         if averted or abs(yaw) <= FRONTAL_DEGREES:
             landmarks = np.append(jaw, CHIN) if averted else jaw
             parts.append(_match_side(band, state, observed, landmarks, GATE * state.scale * model.face_size))
+    if len(parts) == 1:
+        return parts[0]
     return ContourMatch(
         np.concatenate([part.landmarks for part in parts]),
         np.concatenate([part.mean for part in parts]),
@@ -66,27 +69,31 @@ def match_contour(model: MorphableModel, state: PoseAndShape, observed: Array) -
     )
 
 
+def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[Array, Array, Array]:
+    """Return whitening (68, 2, 2), mean (68, 3) and basis (P, 68, 3) with the matched landmarks on the outline.
+
+    `weights` (68,) are 1 / (sigma F) per px. See the module's text for the whitening.
+    """
+    mean, coefficients = basis.mean.copy(), basis.basis.copy()
+    whitening = np.zeros((len(weights), 2, 2))
+    whitening[:, 0, 0] = whitening[:, 1, 1] = weights
+    place_on_outline(
+        match.landmarks, match.mean, match.basis, match.normals, SLACK, weights, mean, coefficients, whitening
+    )  # fmt: skip
+    return whitening, mean, coefficients
+
+
 def _match_side(
     band: ContourBand, state: PoseAndShape, observed: Array, landmarks: NDArray[np.intp], gate: float
 ) -> ContourMatch:
     points = band.basis.positions(state.coefficients) @ state.rotation.T
     first, second, share, normals = _outline(band, points)
-    outline = (1.0 - share)[:, None] * points[first, :2] + share[:, None] * points[second, :2]
-    pixels = state.scale * outline + state.translation
-    if not len(pixels):
-        landmarks = landmarks[:0]
-    distance = np.linalg.norm(observed[landmarks, None] - pixels[None], axis=2) if len(landmarks) else np.zeros((0, 1))
-    best = distance.argmin(axis=1)
-    kept = distance[np.arange(len(best)), best] < gate
-    landmarks, best = landmarks[kept], best[kept]
-    i, j, a = first[best], second[best], share[best]
-    mean, basis = band.basis.mean, band.basis.basis
-    return ContourMatch(
-        landmarks,
-        (1.0 - a)[:, None] * mean[i] + a[:, None] * mean[j],
-        (1.0 - a)[:, None] * basis[:, i] + a[:, None] * basis[:, j],
-        normals[best],
-    )
+    found = nearest_outline_points(
+        points, first, second, share, observed[landmarks], state.scale, state.translation, gate
+    )  # fmt: skip
+    landmarks, found = landmarks[found >= 0], found[found >= 0]
+    mean, basis = blended_points(band.basis.mean, band.basis.basis, first[found], second[found], share[found])
+    return ContourMatch(landmarks, mean, basis, normals[found])
 
 
 def _outline(band: ContourBand, points: Array) -> tuple[NDArray[np.int32], NDArray[np.int32], Array, Array]:

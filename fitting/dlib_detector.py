@@ -49,6 +49,9 @@ LOOK_SCORE = 0.25  # what a further face must score there
 SIDE_MIN = 40  # px; below, no face can be seen, and the CNN's filters do not fit into the image
 FACE_SIDE = 400.0  # px of the predictor's window per side of the face's box
 
+LICENCE_NOTE = "dlib's 68-point predictor was trained on iBUG 300-W, whose licence is for research use"
+"""What a user of the landmarks should know; it stands in every summary of a fit to them."""
+
 _GROUP_SIGMA = {
     "jaw": 0.040,
     "right_brow": 0.035,

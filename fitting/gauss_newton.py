@@ -68,12 +68,17 @@ class Outcome(Generic[State]):
 
     state: State
     energy: float  # nats, at `state`
+    equations: NormalEquations | None  # at `state`, where the loop has come to compute them
     status: FitStatus
     iterations: int
     initial_energy: float  # nats
 
 
 MAX_DAMPING = 1e10
+"""Damping at which the loop gives up."""
+
+LIGHT_DAMPING = 1e-3
+"""Damping up to which the damped step still promises about what the undamped one does."""
 
 
 def minimise(
@@ -82,21 +87,22 @@ def minimise(
     """Minimise the problem's energy from `start` (see the module's text).
 
     Status: CONVERGED; MAX_ITERATIONS; STALLED where no step, however damped, lowers the energy while the model still
-    promises a fall; DIVERGED where the energy at the start is not finite; TIMEOUT past `deadline`, in seconds on the
-    clock of time.perf_counter.
+    promises a fall; DIVERGED where the energy at the start, or a derivative, is not finite; TIMEOUT past `deadline`,
+    in seconds on the clock of time.perf_counter.
     """
     options = options or GaussNewtonOptions()
     state, equations = start, problem.normal_equations(start)
     initial = energy = equations.energy
     damping, growth, held = options.initial_damping, 2.0, None
     status, iterations = FitStatus.MAX_ITERATIONS, 0
-    if not np.isfinite(initial):
-        return Outcome(state, initial, FitStatus.DIVERGED, 0, initial)
     while True:
         equations = equations or problem.normal_equations(state)
+        if not _finite(equations):
+            status = FitStatus.DIVERGED
+            break
         step, held = _damped_step(equations, damping, *problem.step_bounds(state), held)
         promised = -float(equations.gradient @ step + 0.5 * step @ (equations.matrix @ step))
-        if damping <= 1e-3 and promised <= options.tolerance:
+        if damping <= LIGHT_DAMPING and promised <= options.tolerance:
             status = FitStatus.CONVERGED
             break
         if iterations == options.max_iterations:
@@ -114,15 +120,22 @@ def minimise(
             if iterations == options.max_iterations:
                 break
         elif promised <= max(options.tolerance, 1e-13 * abs(energy)):
-            # The model promises less than rounding lets the energy show: this is the bottom.
-            status = FitStatus.CONVERGED
+            # The model promises less than rounding lets the energy show: this is the bottom, unless the promise is
+            # only that small because the step was damped away.
+            status = FitStatus.CONVERGED if damping <= LIGHT_DAMPING else FitStatus.STALLED
             break
         else:
             damping, growth = max(damping, 1e-6) * growth, 2.0 * growth
             if damping > MAX_DAMPING:
                 status = FitStatus.STALLED
                 break
-    return Outcome(state, energy, status, iterations, initial)
+    return Outcome(state, energy, equations, status, iterations, initial)
+
+
+def _finite(equations: NormalEquations) -> bool:
+    """Whether all is finite; the diagonal of J^T J shows what is not in any column of J."""
+    parts = (equations.energy, equations.gradient, equations.matrix.diagonal())
+    return all(bool(np.isfinite(part).all()) for part in parts)
 
 
 def _damped_step(

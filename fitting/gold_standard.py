@@ -51,24 +51,7 @@ def fit_affine(points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | 
     `weights` (n,) are 1/sigma of each image point; None stands for ones. Fewer than four points of positive weight,
     model points in a plane or image points on a line raise DegenerateConfigurationError.
     """
-    x, y, w = _checked(points, image_points, weights)
-    w2 = (w * w)[:, None] / (w @ w)
-    centre, image_centre = (w2 * x).sum(axis=0), (w2 * y).sum(axis=0)
-    spread = np.sqrt((w2 * (x - centre) ** 2).sum())
-    image_spread = np.sqrt((w2 * (y - image_centre) ** 2).sum())
-    if not (spread > 0.0 and image_spread > 1e-12 * (1.0 + np.abs(image_centre).max())):
-        raise DegenerateConfigurationError("all points coincide")
-    root = np.sqrt(w2)
-    design, target = root * (x - centre) / spread, root * (y - image_centre) / image_spread
-    gram = design.T @ design
-    if np.linalg.eigvalsh(gram)[0] < 1e-9:
-        raise DegenerateConfigurationError("the model's points lie in a plane")
-    normalised = np.linalg.solve(gram, design.T @ target).T
-    singular = np.linalg.svd(normalised, compute_uv=False)
-    if singular[1] < MIN_ASPECT * singular[0]:
-        raise DegenerateConfigurationError("the image points lie (nearly) on a line")
-    matrix = normalised * (image_spread / spread)
-    return AffineCamera(matrix, image_centre - matrix @ centre)
+    return _affine(*_checked(points, image_points, weights))
 
 
 def nearest_rotation(matrix: ArrayLike) -> Array:
@@ -82,27 +65,47 @@ def fit_scale_and_translation(
     rotation: ArrayLike, points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None = None
 ) -> ScaledOrthographic:
     """Return the scaled orthographic camera of a known rotation (3, 3) that fits the points best."""
-    x, y, w = _checked(points, image_points, weights)
-    r = checked_array("rotation", rotation, (3, 3))
-    w2 = (w * w)[:, None] / (w @ w)
-    seen = x @ r[:2].T
-    centre, image_centre = (w2 * seen).sum(axis=0), (w2 * y).sum(axis=0)
-    seen, y = seen - centre, y - image_centre
-    scale = float((w2 * seen * y).sum() / (w2 * seen * seen).sum())
-    if not scale > 0.0:
-        raise DegenerateConfigurationError("no positive scale fits the points")
-    return ScaledOrthographic(r, image_centre - scale * centre, scale)
+    matrix = checked_array("rotation", rotation, (3, 3))
+    return _scale_and_translation(matrix, *_checked(points, image_points, weights))
 
 
 def fit_scaled_orthographic(
     points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None = None
 ) -> ScaledOrthographic:
-    """Return the scaled orthographic camera of points (n, 3), mm, and image points (n, 2), px (see the module's text)."""
-    affine = fit_affine(points, image_points, weights)
-    return fit_scale_and_translation(nearest_rotation(affine.matrix), points, image_points, weights)
+    """Return the scaled orthographic camera of points (n, 3), mm, and image points (n, 2), px: steps 1-3 and on."""
+    x, y, w2 = _checked(points, image_points, weights)
+    return _scale_and_translation(nearest_rotation(_affine(x, y, w2).matrix), x, y, w2)
+
+
+def _affine(x: Array, y: Array, w2: Array) -> AffineCamera:
+    centre, x, spread = _centred(x, w2)
+    image_centre, y, image_spread = _centred(y, w2)
+    if not (spread > 0.0 and image_spread > 0.0):
+        raise DegenerateConfigurationError("all points coincide")
+    root = np.sqrt(w2)
+    design, target = root * x / spread, root * y / image_spread
+    gram = design.T @ design
+    if np.linalg.eigvalsh(gram)[0] < 1e-9:
+        raise DegenerateConfigurationError("the model's points lie in a plane")
+    normalised = np.linalg.solve(gram, design.T @ target).T
+    singular = np.linalg.svd(normalised, compute_uv=False)
+    if singular[1] < MIN_ASPECT * singular[0]:
+        raise DegenerateConfigurationError("the image points lie (nearly) on a line")
+    matrix = normalised * (image_spread / spread)
+    return AffineCamera(matrix, image_centre - matrix @ centre)
+
+
+def _scale_and_translation(rotation: Array, x: Array, y: Array, w2: Array) -> ScaledOrthographic:
+    centre, seen, spread = _centred(x @ rotation[:2].T, w2)
+    image_centre, y, _ = _centred(y, w2)
+    scale = float((w2 * seen * y).sum() / spread**2) if spread > 0.0 else 0.0
+    if not scale > 0.0:
+        raise DegenerateConfigurationError("no positive scale fits the points")
+    return ScaledOrthographic(rotation, image_centre - scale * centre, scale)
 
 
 def _checked(points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
+    """Return points, image points and the squared weights (n, 1), which sum to one."""
     x = checked_array("points", points, (None, 3))
     y = checked_array("image_points", image_points, (len(x), 2))
     w = np.ones(len(x)) if weights is None else checked_array("weights", weights, (len(x),))
@@ -110,4 +113,13 @@ def _checked(points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | No
         raise InvalidInputError("weights: expected non-negative numbers, got a negative one")
     if np.count_nonzero(w) < 4:
         raise DegenerateConfigurationError(f"an affine camera needs four points, got {np.count_nonzero(w)}")
-    return x, y, w
+    w2 = np.square(w / w.max())[:, None]
+    return x, y, w2 / w2.sum()
+
+
+def _centred(points: Array, w2: Array) -> tuple[Array, Array, float]:
+    """Return the weighted centroid, the points relative to it, and their RMS distance, 0 where it is mere rounding."""
+    centre = (w2 * points).sum(axis=0)
+    centred = points - centre
+    spread = float(np.sqrt((w2 * centred**2).sum()))
+    return centre, centred, spread if spread > 1e-12 * (1.0 + float(np.abs(centre).max())) else 0.0

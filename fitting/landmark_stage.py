@@ -23,7 +23,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 from ..models.morphable_model import MorphableModel
 from ..models.point_basis import PointBasis
 from ..render.cameras import ScaledOrthographic
-from .contour import SLACK, ContourMatch, match_contour
+from .contour import ContourMatch, match_contour, on_outline
 from .gauss_newton import GaussNewtonOptions, Outcome, minimise
 from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic, nearest_rotation
 from .landmark_noise import LandmarkNoise
@@ -63,7 +63,7 @@ class LandmarkFit:
 MAX_AVERTED = 0.2
 """Largest R_33 of a plausible pose: -1 is frontal, 0 a profile."""
 
-MATCHING_TOLERANCE = 1e-4
+MATCHING_TOLERANCE = 1e-3
 """Promised fall of energy, in nats, right after a matching, at which matching and solving end."""
 
 
@@ -88,13 +88,14 @@ def fit_landmark_stage(
     state = _alternate(task, state)
     _require_facing(state)
     outcome, problem, iterations = _finish(task, state, deadline)
+    equations = outcome.equations or problem.normal_equations(outcome.state)
     return LandmarkFit(
         parameters=_parameters(outcome.state, model.n_identity),
         status=outcome.status,
         iterations=iterations,
         initial_energy=initial,
         final_energy=_energy_terms(problem, outcome.state, model.n_identity),
-        covariance=inverse_positive_definite(problem.normal_equations(outcome.state).matrix),
+        covariance=inverse_positive_definite(equations.matrix),
         landmarks=outcome.state.scale * problem.points(outcome.state.coefficients) @ outcome.state.rotation[:2].T
         + outcome.state.translation,
     )
@@ -115,17 +116,21 @@ class _Task:
     lower: Array  # (P,)
     upper: Array  # (P,)
 
-    def problem(self, scale: float, match: ContourMatch | None = None) -> LandmarkProblem:
-        """Return the energy for a face of the given camera scale (px/mm), with the jaw's points on `match`."""
+    def problem(
+        self, scale: float, match: ContourMatch | None = None, counted: NDArray[np.bool_] | None = None
+    ) -> LandmarkProblem:
+        """Return the energy for a face of the given camera scale (px/mm), with the jaw's points on `match`.
+
+        Only the points `counted` (68,) take part; None stands for all.
+        """
         weights = self.noise.weights(scale * self.model.face_size)
-        whitening = weights[:, None, None] * np.eye(2)
-        mean, basis = self.basis.mean, self.basis.basis
-        if match is not None and len(match.landmarks):
-            mean, basis = mean.copy(), basis.copy()
-            mean[match.landmarks], basis[:, match.landmarks] = match.mean, match.basis
-            across, (nx, ny) = weights[match.landmarks, None], match.normals.T
-            whitening[match.landmarks, 0] = across * match.normals
-            whitening[match.landmarks, 1] = SLACK * across * np.stack([-ny, nx], axis=1)
+        if counted is not None:
+            weights *= counted
+        if match is None:
+            whitening = weights[:, None, None] * np.eye(2)
+            mean, basis = self.basis.mean, self.basis.basis
+        else:
+            whitening, mean, basis = on_outline(self.basis, match, weights)
         return LandmarkProblem(
             mean, basis, self.observed, whitening, self.noise.pairs, self.noise.opening_correlation,
             self.precision, self.lower, self.upper,
@@ -158,8 +163,7 @@ def _alternate(task: _Task, state: PoseAndShape) -> PoseAndShape:
         weights[JAW] = 0.0
     split = task.model.n_identity
     for _ in range(task.options.alternations):
-        problem = task.problem(state.scale)
-        problem = replace(problem, whitening=problem.whitening * (weights > 0.0)[:, None, None])
+        problem = task.problem(state.scale, counted=weights > 0.0)
         equations = problem.normal_equations(state)
         c = state.coefficients.copy()
         # E is quadratic in c: with gradient g and matrix H at c, the minimum over a block solves H c' = H c - g.
@@ -185,14 +189,19 @@ def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[
         outcome = minimise(problem, state, solver, deadline)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
-    iterations = 0
+    iterations, best = 0, None
     for _ in range(task.options.max_matchings):
         problem = task.problem(scale, match_contour(task.model, state, task.observed))
         outcome = minimise(problem, state, step, deadline)
         state, iterations = outcome.state, iterations + outcome.iterations
         if outcome.status is not FitStatus.MAX_ITERATIONS:
-            break
-    return outcome, problem, iterations
+            return outcome, problem, iterations
+        if best is None or outcome.energy < best[0].energy:
+            best = outcome, problem
+    # Nearest points can take turns for ever. Then the matching of lowest energy is kept and its optimum is the answer.
+    assert best is not None
+    outcome = minimise(best[1], best[0].state, solver, deadline)
+    return outcome, best[1], iterations + outcome.iterations
 
 
 def _require_facing(state: PoseAndShape) -> None:

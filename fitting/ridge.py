@@ -8,18 +8,31 @@ With the camera fixed the landmarks are affine in the coefficients c, and the ma
 with M = J^T J + diag(1/sigma^2), v = J^T r. Without active bounds that is one Cholesky solve, M c = v. Otherwise the
 optimum satisfies the KKT conditions: an entry is free with zero gradient (M c - v), or stands at a bound with its
 gradient pointing outwards. Block principal pivoting finds which is which in a handful of solves (Judice & Pires,
-Computers & Operations Research 1994; Kim & Park, SIAM J. Sci. Comput. 2011): solve with the current guess, move every
-entry that violates its condition to the other side, and if that does not lower the number of violations three times
-running, move only the last one, which Murty's rule proves to end.
+Computers & Operations Research 1994; Kim & Park, SIAM J. Sci. Comput. 2011): solve with the current guess and move every
+entry that violates its condition to the other side.
+
+Where that does not lower the number of violations four times running, as happens with strongly coupled entries, a
+primal active-set method takes over (Nocedal & Wright, Numerical Optimization, 2nd ed., section 16.5):
+
+ 1. Solve for the free entries.
+ 2. Where some leave their bounds, hold them there: project if the quadratic falls by it, else go only as far as the
+    first bound. Repeat from 1.
+ 3. Free every held entry whose gradient points inwards and repeat from 1; if there is none, this is the optimum.
+
+Between two visits of step 3 the held entries only grow in number, and from visit to visit the quadratic falls, so no
+choice of held entries comes twice, and the method ends.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dposv
 
+from ._kernels import AT_LOWER, AT_UPPER, FREE, kkt_violations, reduced_system
+
 Array = NDArray[np.float64]
 
-FREE, AT_LOWER, AT_UPPER = 0, -1, 1
+ROUNDING = 1e-14
+"""Relative size of a gradient that is mere rounding."""
 
 
 def minimise_bounded_quadratic(
@@ -29,49 +42,70 @@ def minimise_bounded_quadratic(
 
     `matrix` (n, n) symmetric positive definite; `vector`, `lower`, `upper` (n,), infinite bounds allowed; `held` (n,)
     of FREE, AT_LOWER and AT_UPPER is a guess of the active bounds, for instance from the last of a series of similar
-    problems. Raises numpy.linalg.LinAlgError where the matrix is not positive definite.
+    problems; by default the entries that stand at a bound at c = 0 and would leave it outwards. Raises
+    numpy.linalg.LinAlgError where the matrix is not positive definite.
     """
-    side = np.zeros(len(vector), dtype=np.int8) if held is None else held.copy()
+    if held is None:
+        side = np.zeros(len(vector), dtype=np.int8)
+        side[(lower >= 0.0) & (vector < 0.0)] = AT_LOWER
+        side[(upper <= 0.0) & (vector > 0.0)] = AT_UPPER
+    else:
+        side = held.copy()
+    target = np.empty_like(side)
     fewest, patience = len(vector) + 1, 3
-    for _ in range(10 * len(vector) + 10):
-        free = side == FREE
-        bounded = not free.all()
-        c = (
-            _solve_free(matrix, vector, np.where(side == AT_LOWER, lower, upper), free)
-            if bounded
-            else _solve(matrix, vector)
-        )
-        below, above = free & (c < lower), free & (c > upper)
-        wrong = below | above
-        if bounded:
-            outwards = side * (matrix @ c - vector)
-            wrong |= outwards > 0.0
-        if not wrong.any():
-            break
-        indices = np.flatnonzero(wrong)
-        if len(indices) < fewest:
-            fewest, patience = len(indices), 3
+    while True:
+        free, reduced, right = reduced_system(matrix, vector, lower, upper, side)
+        solution = _solve(reduced, right) if len(free) else right
+        c, violations = kkt_violations(matrix, vector, lower, upper, side, free, solution, target)
+        if not violations:
+            return c, side
+        if violations < fewest:
+            fewest, patience = violations, 3
         elif patience > 0:
             patience -= 1
         else:
-            indices = indices[-1:]
-        target = above.astype(np.int8) - below.astype(np.int8)
-        side[indices] = target[indices]
-    return np.clip(c, lower, upper), side
+            return _active_set(matrix, vector, lower, upper, side)
+        side[:] = target
 
 
-def _solve_free(matrix: Array, vector: Array, held: Array, free: NDArray[np.bool_]) -> Array:
-    """Return the minimum over the free entries with the others at their value in `held`."""
-    c = held.copy()
-    if free.any():
-        chosen, rest = np.flatnonzero(free), np.flatnonzero(~free)
-        rows = matrix[chosen]
-        c[chosen] = _solve(rows[:, chosen], vector[chosen] - rows[:, rest] @ held[rest])
-    return c
+def _active_set(
+    matrix: Array, vector: Array, lower: Array, upper: Array, side: NDArray[np.int8]
+) -> tuple[Array, NDArray[np.int8]]:
+    """Do what `minimise_bounded_quadratic` does from the guess `side`, more slowly, but sure to end."""
+    c = None
+    while True:
+        free, reduced, right = reduced_system(matrix, vector, lower, upper, side)
+        target = np.where(side == AT_LOWER, lower, upper)
+        target[free] = _solve(reduced, right) if len(free) else right
+        nearest = np.clip(target, lower, upper)
+        leaving = nearest != target
+        if leaving.any():
+            if c is None or _fall(matrix, vector, c, nearest) > 0.0:
+                c = nearest
+            else:
+                share = np.ones(len(c))
+                share[leaving] = (nearest[leaving] - c[leaving]) / (target[leaving] - c[leaving])
+                leaving &= share <= share.min()
+                c = np.where(leaving, nearest, c + share.min() * (target - c))
+            side = np.where(leaving, np.where(target < lower, AT_LOWER, AT_UPPER), side)
+            continue
+        c = target
+        rounding = ROUNDING * (np.abs(matrix) @ np.abs(c) + np.abs(vector))
+        inwards = side * (matrix @ c - vector) > rounding
+        if not inwards.any():
+            return c, side.astype(np.int8)
+        side = np.where(inwards, FREE, side)
+
+
+def _fall(matrix: Array, vector: Array, start: Array, end: Array) -> float:
+    """Return by how much the quadratic falls from `start` to `end`."""
+    step = end - start
+    return float(step @ (vector - matrix @ (start + 0.5 * step)))
 
 
 def _solve(matrix: Array, vector: Array) -> Array:
-    _, solution, info = dposv(matrix, vector)
+    # The matrix is symmetric: its transpose is the column-major array that LAPACK wants, without a copy.
+    _, solution, info = dposv(matrix.T, vector, overwrite_a=True)
     if info:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
     return solution

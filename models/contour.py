@@ -42,7 +42,7 @@ def local_topology(candidates: Indices, triangles: Indices) -> tuple[Indices, In
     touching = triangles[np.isin(triangles, candidates).any(axis=1)]
     ring = np.setdiff1d(touching, candidates)
     chosen = np.concatenate([candidates, ring]).astype(np.int32)
-    local = np.full(int(triangles.max(initial=0)) + 1, -1, dtype=np.int32)
+    local = np.full(int(max(triangles.max(initial=0), chosen.max(initial=0))) + 1, -1, dtype=np.int32)
     local[chosen] = np.arange(len(chosen), dtype=np.int32)
     faces = local[touching]
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)

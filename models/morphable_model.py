@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .arrays import checked_array, read_only
+from .arrays import checked_array, checked_indices, read_only
 from .contour import BAND_WIDTH, ContourBand, band_around, local_topology
 from .errors import InvalidInputError, ModelError
 from .point_basis import PointBasis
@@ -159,7 +159,7 @@ class MorphableModel:
 
     def vertex_basis(self, indices: ArrayLike) -> PointBasis:
         """Return the affine map from (identity, expression) to the vertices `indices` (M,), in float64."""
-        chosen = np.asarray(indices, dtype=np.intp).reshape(-1, 1)
+        chosen = checked_indices("indices", indices, (None,), self.n_vertices)[:, None]
         return PointBasis.blended(self.mean, (self.identity, self.expression), chosen, np.ones(chosen.shape))
 
     @cached_property
@@ -204,6 +204,8 @@ def flatten(model: MorphableModel) -> dict[str, NDArray[Any]]:
             flat |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
         elif isinstance(value, Mapping):
             flat |= {f"{item.name}.{key}": mask for key, mask in value.items()}
+        elif isinstance(value, tuple):
+            flat[item.name] = np.array(value, dtype=np.str_)
         else:
             flat[item.name] = np.asarray(value)
     return flat
@@ -211,93 +213,95 @@ def flatten(model: MorphableModel) -> dict[str, NDArray[Any]]:
 
 def _validate(model: MorphableModel) -> None:
     """Check and freeze every field of `model`; each violation raises a ModelError with its own sentence."""
-
-    def put(name: str, value: Any) -> None:
+    check = _Checks(f"model {model.name!r}: ")
+    for name in ("name", "licence", "citation"):
+        if not isinstance(getattr(model, name), str):
+            raise check.failed(f"{name}: expected text, got {type(getattr(model, name)).__name__}")
+    mean = check.array("mean", model.mean, (None, 3))
+    n = len(mean)
+    if n == 0:
+        raise check.failed("mean: expected at least one vertex, got none")
+    triangles = check.indices("triangles", model.triangles, (None, 3), n)
+    t = len(triangles)
+    if t == 0:
+        raise check.failed("triangles: expected at least one triangle, got none")
+    valid: dict[str, Any] = {"mean": mean, "triangles": triangles}
+    valid["identity"] = check.array("identity", model.identity, (None, n, 3), np.float32)
+    valid["source_transform"] = check.array("source_transform", model.source_transform, (4, 4))
+    valid |= check.expression(model, n) | check.albedo(model, n)
+    for name in ("landmarks", "landmarks_contour"):
+        valid[name] = check.embedding(name, getattr(model, name), t)
+    if model.contour is not None:
+        valid["contour"] = JawContour(
+            check.indices("contour.right", model.contour.right, (None,), n),
+            check.indices("contour.left", model.contour.left, (None,), n),
+        )
+    if model.uv is not None:
+        coordinates = check.array("uv.coordinates", model.uv.coordinates, (None, 2), np.float32)
+        valid["uv"] = UVMap(coordinates, check.indices("uv.triangles", model.uv.triangles, (t, 3), len(coordinates)))
+    regions = {str(key): check.array(f"regions[{key!r}]", mask, (n,), np.bool_) for key, mask in model.regions.items()}
+    valid["regions"] = MappingProxyType(regions)
+    if model.mirror is not None:
+        mirror = valid["mirror"] = check.indices("mirror", model.mirror, (n,), n)
+        if not np.array_equal(mirror[mirror], np.arange(n)):
+            raise check.failed("mirror: expected its own inverse, got a map that is not")
+    for name, value in valid.items():
         object.__setattr__(model, name, value)
 
+
+@dataclass(frozen=True)
+class _Checks:
+    """The checks of one model's parts; each returns frozen arrays or raises a ModelError that begins with `label`."""
+
+    label: str
+
+    def failed(self, text: str) -> ModelError:
+        return ModelError(self.label + text)
+
     def array(
-        name: str, value: Any, shape: tuple[int | None, ...], dtype: Any = np.float64, finite: bool = True
-    ) -> Any:
-        return read_only(
-            checked_array(f"model {model.name!r}: {name}", value, shape, dtype, finite=finite, error=ModelError)
-        )
+        self, name: str, value: Any, shape: tuple[int | None, ...], dtype: Any = np.float64, finite: bool = True
+    ) -> NDArray[Any]:
+        return read_only(checked_array(self.label + name, value, shape, dtype, finite=finite, error=ModelError))
 
-    put("mean", array("mean", model.mean, (None, 3)))
-    n = len(model.mean)
-    if n == 0:
-        raise ModelError(f"model {model.name!r}: mean: expected at least one vertex, got none")
-    put("identity", array("identity", model.identity, (None, n, 3), np.float32))
-    put("triangles", array("triangles", model.triangles, (None, 3), np.int32))
-    _check_range(model, "triangles", model.triangles, n)
-    _validate_expression(model, put, array, n)
-    put("source_transform", array("source_transform", model.source_transform, (4, 4)))
-    if model.albedo is not None and model.albedo_mean is None:
-        raise ModelError(f"model {model.name!r}: albedo: expected albedo_mean beside it, got None")
-    if model.albedo_mean is not None:
-        put("albedo_mean", array("albedo_mean", model.albedo_mean, (n, 3), np.float32))
-    if model.albedo is not None:
-        put("albedo", array("albedo", model.albedo, (None, n, 3), np.float32))
-    for name in ("landmarks", "landmarks_contour"):
-        embedding = getattr(model, name)
-        if embedding is not None:
-            put(name, _validated_embedding(model, name, embedding, array))
-    if model.contour is not None:
-        sides = {s: array(f"contour.{s}", getattr(model.contour, s), (None,), np.int32) for s in ("right", "left")}
-        for side, indices in sides.items():
-            _check_range(model, f"contour.{side}", indices, n)
-        put("contour", JawContour(**sides))
-    if model.uv is not None:
-        coordinates = array("uv.coordinates", model.uv.coordinates, (None, 2), np.float32)
-        corners = array("uv.triangles", model.uv.triangles, (len(model.triangles), 3), np.int32)
-        _check_range(model, "uv.triangles", corners, len(coordinates))
-        put("uv", UVMap(coordinates, corners))
-    regions = {key: array(f"regions[{key!r}]", mask, (n,), np.bool_) for key, mask in model.regions.items()}
-    put("regions", MappingProxyType(regions))
-    if model.mirror is not None:
-        put("mirror", array("mirror", model.mirror, (n,), np.int32))
-        _check_range(model, "mirror", model.mirror, n)
-        if not np.array_equal(model.mirror[model.mirror], np.arange(n)):
-            raise ModelError(f"model {model.name!r}: mirror: expected its own inverse, got a map that is not")
+    def indices(self, name: str, value: Any, shape: tuple[int | None, ...], size: int) -> Integers:
+        return read_only(checked_indices(self.label + name, value, shape, size, error=ModelError))
 
+    def expression(self, model: MorphableModel, n: int) -> dict[str, Any]:
+        basis = model.expression if np.size(model.expression) else np.zeros((0, n, 3))
+        valid: dict[str, Any] = {"expression": self.array("expression", basis, (None, n, 3), np.float32)}
+        e = len(valid["expression"])
+        names = valid["expression_names"] = tuple(model.expression_names)
+        if len(names) != e or len(set(names)) != e or not all(isinstance(name, str) for name in names):
+            raise self.failed(
+                f"expression_names: expected {e} different texts, got {len(names)}, {len(set(names))} of them different"
+            )
+        for name in ("expression_sigma", "expression_lower", "expression_upper"):
+            valid[name] = self.array(name, getattr(model, name), (e,), finite=name == "expression_sigma")
+        if not (valid["expression_sigma"] > 0.0).all():
+            raise self.failed("expression_sigma: expected positive numbers, got others")
+        if not ((valid["expression_lower"] <= 0.0) & (valid["expression_upper"] >= 0.0)).all():
+            raise self.failed("expression bounds: expected lower <= 0 <= upper, got others")
+        return valid
 
-def _validate_expression(model: MorphableModel, put: Any, array: Any, n: int) -> None:
-    basis = np.asarray(model.expression)
-    put("expression", array("expression", basis if basis.size else np.zeros((0, n, 3)), (None, n, 3), np.float32))
-    e = len(model.expression)
-    put("expression_names", tuple(str(name) for name in model.expression_names))
-    if len(model.expression_names) != e or len(set(model.expression_names)) != e:
-        raise ModelError(
-            f"model {model.name!r}: expression_names: expected {e} different names, "
-            f"got {len(model.expression_names)}, {len(set(model.expression_names))} of them different"
-        )
-    for name in ("expression_sigma", "expression_lower", "expression_upper"):
-        put(name, array(name, getattr(model, name), (e,), finite=False))
-    if not (np.isfinite(model.expression_sigma).all() and (model.expression_sigma > 0.0).all()):
-        raise ModelError(f"model {model.name!r}: expression_sigma: expected positive finite numbers, got others")
-    if not ((model.expression_lower <= 0.0) & (model.expression_upper >= 0.0)).all():
-        raise ModelError(f"model {model.name!r}: expression bounds: expected lower <= 0 <= upper, got others")
+    def albedo(self, model: MorphableModel, n: int) -> dict[str, Any]:
+        valid = {}
+        if model.albedo_mean is not None:
+            valid["albedo_mean"] = self.array("albedo_mean", model.albedo_mean, (n, 3), np.float32)
+        if model.albedo is not None:
+            valid["albedo"] = self.array("albedo", model.albedo, (None, n, 3), np.float32)
+            if model.albedo_mean is None:
+                raise self.failed("albedo: expected albedo_mean beside it, got None")
+        return valid
 
-
-def _validated_embedding(
-    model: MorphableModel, name: str, embedding: LandmarkEmbedding, array: Any
-) -> LandmarkEmbedding:
-    triangles = array(f"{name}.triangles", embedding.triangles, (LANDMARKS,), np.int32)
-    weights = array(f"{name}.weights", embedding.weights, (LANDMARKS, 3))
-    _check_range(model, f"{name}.triangles", triangles, len(model.triangles))
-    worst = float(np.abs(weights.sum(axis=1) - 1.0).max())
-    if worst > 1e-5:
-        raise ModelError(
-            f"model {model.name!r}: {name}.weights: expected rows that sum to 1, got one off by {worst:.2g}"
-        )
-    return LandmarkEmbedding(triangles, weights)
-
-
-def _check_range(model: MorphableModel, name: str, indices: NDArray[Any], size: int) -> None:
-    if indices.size and (indices.min() < 0 or indices.max() >= size):
-        raise ModelError(
-            f"model {model.name!r}: {name}: expected indices within 0 and {size - 1}, "
-            f"got {int(indices.min())} to {int(indices.max())}"
-        )
+    def embedding(self, name: str, given: LandmarkEmbedding | None, triangles: int) -> LandmarkEmbedding | None:
+        if given is None:
+            return None
+        carriers = self.indices(f"{name}.triangles", given.triangles, (LANDMARKS,), triangles)
+        weights = self.array(f"{name}.weights", given.weights, (LANDMARKS, 3))
+        worst = float(np.abs(weights.sum(axis=1) - 1.0).max())
+        if worst > 1e-5:
+            raise self.failed(f"{name}.weights: expected rows that sum to 1, got one off by {worst:.2g}")
+        return LandmarkEmbedding(carriers, weights)
 
 
 def require_model(value: Any) -> MorphableModel:

@@ -27,7 +27,7 @@ class PointBasis:
         mean: NDArray[np.floating],
         bases: Sequence[NDArray[np.floating]],
         corners: NDArray[np.integer],
-        weights: Array,
+        weights: NDArray[np.floating],
     ) -> "PointBasis":
         """Return the basis of the points sum_c weights[:, c] * vertex[corners[:, c]]."""
         stacked = np.concatenate([basis[:, corners].astype(np.float64) for basis in bases])

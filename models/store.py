@@ -1,5 +1,6 @@
 """Where models come from: the embedded default by its name, any supported file by its path."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def load_model(name_or_path: str | Path = "default") -> MorphableModel:
         with resources.as_file(resources.files(__package__) / "default" / f"{name_or_path}.npz") as path:
             return read_model(path)
     path = Path(name_or_path)
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists, false for names that no file can have
         names = ", ".join(EMBEDDED)
         raise ModelError(
             f"model {str(name_or_path)!r}: expected one of the names {names}, or an existing file; got neither"

@@ -14,6 +14,7 @@ roll > 0 tilts the head clockwise in the image:
 with Rx, Ry, Rz the right-handed rotations about the model's axes. The decomposition is unique for |pitch| < 90.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,12 +40,17 @@ def rotation_from_angles(yaw: float, pitch: float, roll: float) -> Array:
 
 def angles_from_rotation(rotation: ArrayLike) -> tuple[float, float, float]:
     """Return (yaw, pitch, roll) in degrees of R (3, 3); the inverse of `rotation_from_angles` for |pitch| < 90."""
-    m = FRONTAL @ checked_array("rotation", rotation, (3, 3))
+    matrix = checked_array("rotation", rotation, (3, 3))
+    m = FRONTAL @ matrix
     # m = Rz(a) Rx(b) Ry(c): its last row is (-cos b sin c, sin b, cos b cos c), its middle column (-sin a cos b, ...).
     pitch = -np.degrees(np.arcsin(np.clip(m[2, 1], -1.0, 1.0)))
-    yaw = np.degrees(np.arctan2(-m[2, 0], m[2, 2]))
     roll = -np.degrees(np.arctan2(-m[0, 1], m[1, 1]))
-    return float(yaw), float(pitch), float(roll)
+    return yaw_degrees(matrix), float(pitch), float(roll)
+
+
+def yaw_degrees(rotation: Array) -> float:
+    """Return the yaw in degrees of R (3, 3), unchecked: for inner loops."""
+    return math.degrees(math.atan2(rotation[2, 0], -rotation[2, 2]))
 
 
 def _checked_rotation(rotation: ArrayLike) -> Array:

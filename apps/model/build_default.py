@@ -10,6 +10,7 @@ a given seed: fixed seeds, and the sign of each mode fixed by its largest entry.
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from scipy.spatial import cKDTree
 
 from ...models.formats.npz import write_model
 from ...models.morphable_model import MorphableModel
-from .default_landmarks import cast_landmarks
-from .makehuman import MM_PER_DM, MakeHuman, read_makehuman
+from .default_landmarks import cast_landmarks, first_hit
+from .makehuman import MakeHuman, read_makehuman
 
 Array = NDArray[np.float64]
 
@@ -28,7 +29,8 @@ PEOPLE = 1000
 MODES = 50
 SIZE = 1.07
 """Mean size of the population relative to MakeHuman's heads, which are small for adults."""
-NECK_CUT_DM = 5.6
+NECK_NORMAL, NECK_HEIGHT_MM = np.array([0.0, 0.97, -0.24]), 545.0
+"""The head is what lies above a plane that falls towards the front, as the base of the neck does."""
 ANCESTRY = {"caucasian": 0.65, "african": 0.15, "asian": 0.20}
 OPPOSITES = [
     ("less", "more"), ("in", "out"), ("down", "up"), ("decr", "incr"), ("min", "max"), ("backward", "forward"),
@@ -55,7 +57,7 @@ def build(package: Path, seed: int = 20201) -> MorphableModel:
     face = (people.mean(axis=0) - eyes)[:, 2] > -20.0
     people = _aligned(people - eyes, face & ~is_eye)
     mean, modes = _principal_components(people, MODES)
-    names, units = _expression(source, chosen, mean)
+    names, units = _expression(source, chosen, mean, mirror)
     triangles = _symmetric_triangles(mean, triangles, mirror)
     skin = ~is_eye[triangles].all(axis=1)
     landmarks = cast_landmarks(mean / SIZE, triangles[skin], mirror)
@@ -77,7 +79,7 @@ def build(package: Path, seed: int = 20201) -> MorphableModel:
         triangles=triangles,
         landmarks=type(landmarks)(carriers, landmarks.weights),
         regions=_regions(mean, is_eye),
-        albedo_mean=_paint(mean, points - origin, is_eye),
+        albedo_mean=_paint(mean, points - origin, is_eye, triangles[skin]),
         mirror=mirror,
         source_transform=_source_transform(eyes + origin),
     )
@@ -86,11 +88,26 @@ def build(package: Path, seed: int = 20201) -> MorphableModel:
 def _head(source: MakeHuman) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.bool_]]:
     """Return the kept vertices, the head's quads in their numbering, and which vertices are eyeballs."""
     body = source.quads["body"]
-    body = body[source.vertices[body][:, :, 1].min(axis=1) > NECK_CUT_DM * MM_PER_DM]
+    corners = source.vertices[body]
+    shoulder = (np.abs(corners[:, :, 0]) > 68.0) & (corners[:, :, 1] < 640.0)
+    body = body[((corners @ NECK_NORMAL) > NECK_HEIGHT_MM).all(axis=1) & ~shoulder.any(axis=1)]
+    body = _without_fringe(body, source.vertices)
     eyes = np.concatenate([source.quads["helper-l-eye"], source.quads["helper-r-eye"]])
     quads = np.concatenate([body, eyes])
     chosen, flat = np.unique(quads, return_inverse=True)
     return chosen, flat.reshape(-1, 4).astype(np.int32), np.isin(chosen, eyes)
+
+
+def _without_fringe(quads: NDArray[np.int32], vertices: Array) -> NDArray[np.int32]:
+    """Drop quads near the cut that hang by a single edge or corner, until none does: the rim becomes an edge loop."""
+    while True:
+        edges = np.sort(np.stack([quads, np.roll(quads, -1, axis=1)], axis=2).reshape(-1, 2), axis=1)
+        _, inverse, counts = np.unique(edges, axis=0, return_inverse=True, return_counts=True)
+        open_edges = (counts[inverse.reshape(-1, 4)] == 1).sum(axis=1)
+        low = vertices[quads][:, :, 1].mean(axis=1) < 640.0
+        if not (hanging := low & (open_edges >= 2)).any():
+            return quads
+        quads = quads[~hanging]
 
 
 def _mirror(vertices: Array) -> NDArray[np.int32]:
@@ -169,15 +186,20 @@ def _principal_components(people: Array, count: int) -> tuple[Array, Array]:
     """Return the mean (n, 3) and the first modes (count, n, 3), multiplied by their standard deviation."""
     mean = people.mean(axis=0)
     centred = (people - mean).reshape(len(people), -1)
-    variances, left = np.linalg.eigh(centred @ centred.T)
+    _, left = np.linalg.eigh(centred @ centred.T)
     left = left[:, ::-1][:, :count]
     modes = left.T @ centred / np.sqrt(len(people))
     signs = np.sign(modes[np.arange(count), np.abs(modes).argmax(axis=1)])
     return mean, (modes * signs[:, None]).reshape(count, -1, 3)
 
 
-def _expression(source: MakeHuman, chosen: NDArray[np.intp], mean: Array) -> tuple[tuple[str, ...], Array]:
-    """Return the expression units, averaged over the three ancestries; mouth corners are split left and right."""
+def _expression(
+    source: MakeHuman, chosen: NDArray[np.intp], mean: Array, mirror: NDArray[np.int32]
+) -> tuple[tuple[str, ...], Array]:
+    """Return the expression units, averaged over the three ancestries; mouth corners are split left and right.
+
+    The source is symmetric but for rounding: each unit is averaged with the mirror image of its counterpart.
+    """
     units: dict[str, Array] = {}
     left_share = 1.0 / (1.0 + np.exp(-mean[:, :1] / 5.0))
     for path in source.group("expression/units/caucasian"):
@@ -188,7 +210,12 @@ def _expression(source: MakeHuman, chosen: NDArray[np.intp], mean: Array) -> tup
             units[f"{name}-right"] = unit * (1.0 - left_share)
         else:
             units[name] = unit
-    return tuple(units), np.stack(list(units.values()))
+    symmetric = []
+    for name, unit in units.items():
+        swapped = {"left": "right", "right": "left"}
+        counterpart = "-".join(swapped.get(word, word) for word in name.split("-"))
+        symmetric.append(0.5 * (unit + units[counterpart][mirror] * (-1.0, 1.0, 1.0)))
+    return tuple(units), np.stack(symmetric)
 
 
 def _symmetric_triangles(mean: Array, quads: NDArray[np.int32], mirror: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -208,7 +235,7 @@ def _regions(mean: Array, is_eye: NDArray[np.bool_]) -> dict[str, NDArray[np.boo
     return {"face": face, "eyes": is_eye}
 
 
-def _paint(mean: Array, landmarks: Array, is_eye: NDArray[np.bool_]) -> Array:
+def _paint(mean: Array, landmarks: Array, is_eye: NDArray[np.bool_], triangles: NDArray[np.int32]) -> Array:
     """Return a plain albedo (n, 3), linear: skin, redder lips, dark brows, white eyeballs with dark irises."""
     albedo = np.tile([0.38, 0.21, 0.145], (len(mean), 1))
 
@@ -218,10 +245,11 @@ def _paint(mean: Array, landmarks: Array, is_eye: NDArray[np.bool_]) -> Array:
 
     for brow in (range(17, 22), range(22, 27)):
         line = landmarks[list(brow)]
-        points = np.concatenate([np.linspace(a, b, 10) for a, b in zip(line[:-1], line[1:], strict=True)])
+        points = np.concatenate([np.linspace(a, b, 10) for a, b in pairwise(line)])
         blend((0.06, 0.035, 0.025), cKDTree(points).query(mean)[0], 4.0)
     lips = np.concatenate([np.linspace(landmarks[a], landmarks[b], 6) for a, b in _LIPS])
     blend((0.33, 0.11, 0.09), cKDTree(lips).query(mean)[0], 3.0)
+    albedo[_mouth_interior(mean, landmarks, triangles)] = (0.10, 0.03, 0.025)
     for sign in (-1.0, 1.0):
         eye = np.flatnonzero(is_eye & (sign * mean[:, 0] > 0.0))
         albedo[eye] = (0.55, 0.53, 0.50)
@@ -229,6 +257,16 @@ def _paint(mean: Array, landmarks: Array, is_eye: NDArray[np.bool_]) -> Array:
         away = np.linalg.norm(mean[eye] - front, axis=1)
         albedo[eye[away < 6.5]] = (0.07, 0.045, 0.03)
     return albedo
+
+
+def _mouth_interior(mean: Array, landmarks: Array, triangles: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Return the vertices near the mouth that the closed face hides from the front by more than 2 mm."""
+    corner, line = landmarks[54], landmarks[62]
+    near = np.flatnonzero(
+        (np.abs(mean[:, 0]) < corner[0]) & (np.abs(mean[:, 1] - line[1]) < 32.0) & (mean[:, 2] > corner[2] - 110.0)
+    )
+    front = [first_hit(mean, triangles, mean[v, :2], 2)[0] for v in near]
+    return near[mean[triangles[front], 2].min(axis=1) - mean[near, 2] > 2.0]
 
 
 _LIPS = [(k, k + 1) for k in range(49, 53)] + [(k, k + 1) for k in range(55, 59)] + [(61, 51), (63, 52), (66, 57)]

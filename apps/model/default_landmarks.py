@@ -42,7 +42,7 @@ def cast_landmarks(vertices: Array, triangles: NDArray[np.int32], mirror: NDArra
     lookup = {frozenset(corners): k for k, corners in enumerate(triangles.tolist())}
     for axis, picks in ((2, FRONT), (0, SIDE)):
         for landmark, pick in picks.items():
-            carrier, weights[landmark] = _first_hit(vertices, triangles, np.array(pick), axis)
+            carrier, weights[landmark] = first_hit(vertices, triangles, np.array(pick), axis)
             corners = mirror[triangles[carrier]].tolist()
             twin, opposite = int(MIRROR[landmark]), lookup[frozenset(corners)]
             carriers[landmark] = carrier
@@ -52,7 +52,7 @@ def cast_landmarks(vertices: Array, triangles: NDArray[np.int32], mirror: NDArra
     return LandmarkEmbedding(carriers, weights)
 
 
-def _first_hit(vertices: Array, triangles: NDArray[np.int32], pick: Array, axis: int) -> tuple[int, Array]:
+def first_hit(vertices: Array, triangles: NDArray[np.int32], pick: Array, axis: int) -> tuple[int, Array]:
     """Return the triangle first met along -`axis` through `pick`, and the barycentric weights (3,) of the point."""
     corners = vertices[triangles]
     a, b, c = (np.delete(corners[:, k], axis, axis=1) for k in range(3))

@@ -2,16 +2,19 @@
 
 Every array of the model stands under its own name, nested ones with dots (`landmarks.weights`, `regions.face`).
 A basis may be stored quantised: `identity` as int16 (K, N, 3) beside `identity.scale` (K,), whose product it is; the
-loss is at most half a step per mode. Names are 0-d string arrays. `schema` holds the version.
+loss is at most half a step per mode. Names are arrays of strings. `schema` holds the version.
 """
 
-import zipfile
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..archives import read_arrays
+from ..arrays import checked_array
 from ..errors import ModelError
 from ..files import atomic_write
 from ..morphable_model import JawContour, LandmarkEmbedding, MorphableModel, UVMap, flatten
@@ -19,60 +22,79 @@ from ..morphable_model import JawContour, LandmarkEmbedding, MorphableModel, UVM
 SCHEMA = 1
 _BASES = ("identity", "expression", "albedo")
 _NESTED = {"landmarks": LandmarkEmbedding, "landmarks_contour": LandmarkEmbedding, "contour": JawContour, "uv": UVMap}
-_TEXTS = ("name", "licence", "citation")
+_TEXTS = {"name": 0, "licence": 0, "citation": 0, "expression_names": 1}  # number of axes
 
 
 def write_model(path: str | Path, model: MorphableModel, *, quantised: bool = False) -> None:
-    """Write `model` to `path`; with `quantised`, its bases as 16-bit integers (half the size, see the module's text)."""
-    arrays = flatten(model) | {"schema": np.asarray(SCHEMA)}
+    """Write `model` to `path`; with `quantised`, its bases as 16-bit integers (half the size, see the module's text).
+
+    OutputError where the file cannot be written.
+    """
+    arrays: dict[str, Any] = flatten(model) | {"schema": np.asarray(SCHEMA)}
     for name in _BASES if quantised else ():
         if name in arrays and len(arrays[name]):
             arrays |= _quantise(name, arrays[name])
     with atomic_write(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)
 
 
 def read_model(path: str | Path) -> MorphableModel:
     """Read a model written by `write_model`; ModelError names the file and the field that is wrong."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such model file") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError, MemoryError) as problem:
-        raise ModelError(f"{path}: not a readable model file ({problem})") from None
+    arrays = read_arrays(path, ModelError)
     version = arrays.pop("schema", None)
-    if version is None or version.shape != () or version.dtype.kind != "i" or int(version) != SCHEMA:
+    if version is None or version.shape != () or version.dtype.kind not in "iu" or int(version) != SCHEMA:
         raise ModelError(f"{path}: schema: expected {SCHEMA}, got {version}")
     try:
-        return MorphableModel(**_fields(arrays))
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ModelError(f"{path}: not a complete model file ({problem})") from None
+        return _model(arrays)
     except ModelError as problem:
         raise ModelError(f"{path}: {problem}") from None
 
 
-def _fields(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _model(arrays: dict[str, NDArray[Any]]) -> MorphableModel:
     for name in _BASES:
         if f"{name}.scale" in arrays:
-            scale = arrays.pop(f"{name}.scale").astype(np.float32)
-            arrays[name] = arrays[name].astype(np.float32) * scale[:, None, None]
-    found: dict[str, Any] = {"regions": {}}
-    nested: dict[str, dict[str, Any]] = {}
-    for name, value in arrays.items():
-        head, _, tail = name.partition(".")
-        if head == "regions":
-            found["regions"][tail] = value
-        elif head in _NESTED and tail:
+            arrays[name] = _dequantised(name, arrays.get(name), arrays.pop(f"{name}.scale"))
+    plain: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {"regions": {}}
+    for key, value in arrays.items():
+        head, dot, tail = key.partition(".")
+        if dot and (head in _NESTED or head == "regions"):
             nested.setdefault(head, {})[tail] = value
-        elif name in _TEXTS:
-            found[name] = str(value)
+        elif key in _NESTED or key == "regions":
+            raise ModelError(f"{key}: expected its parts, named {key}.PART, got one array")
         else:
-            found[name] = value
-    return found | {head: _NESTED[head](**parts) for head, parts in nested.items()}
+            plain[key] = _text(key, value) if key in _TEXTS else value
+    regions = nested.pop("regions")
+    parts = {head: _made(_NESTED[head], values, f"{head}.") for head, values in nested.items()}
+    return _made(MorphableModel, plain | parts | {"regions": regions})
+
+
+def _made(kind: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
+    """Return the dataclass `kind` made of `values`; ModelError for a missing or an unknown one."""
+    for item in fields(kind):
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise ModelError(f"{prefix}{item.name}: expected this field, got none")
+    unknown = sorted(values.keys() - {item.name for item in fields(kind)})
+    if unknown:
+        raise ModelError(f"{prefix}{unknown[0]}: expected the fields of a model only, got this one too")
+    return kind(**values)
+
+
+def _text(name: str, value: NDArray[Any]) -> Any:
+    if value.dtype.kind != "U" or value.ndim != _TEXTS[name]:
+        raise ModelError(f"{name}: expected text with {_TEXTS[name]} axes, got {value.dtype} with {value.ndim}")
+    return value.tolist()
 
 
 def _quantise(name: str, basis: NDArray[np.floating]) -> dict[str, NDArray[Any]]:
     peak = np.abs(basis).max(axis=(1, 2))
-    scale = (np.where(peak > 0.0, peak, 1.0) / 32767.0).astype(np.float32)
+    scale = np.maximum(peak / np.float32(32767.0), np.finfo(np.float32).tiny)
     return {name: np.round(basis / scale[:, None, None]).astype(np.int16), f"{name}.scale": scale}
+
+
+def _dequantised(name: str, steps: NDArray[Any] | None, scale: NDArray[Any]) -> NDArray[np.float32]:
+    if steps is None or steps.dtype != np.int16 or steps.ndim != 3:
+        raise ModelError(f"{name}: expected int16 (modes, vertices, 3) beside {name}.scale, got something else")
+    factors = checked_array(f"{name}.scale", scale, (len(steps),), np.float32, error=ModelError)
+    with np.errstate(over="ignore"):  # infinity is refused with the rest of the model
+        return steps * factors[:, None, None]

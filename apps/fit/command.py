@@ -1,0 +1,215 @@
+"""`facefit fit`: photos in, fitted faces out.
+
+Exit statuses: 0 every photo gave a usable fit; 3 at least one did not, the others are written; 2 the call itself was
+wrong, and nothing was fitted: an unknown option or format, a model or landmark file that cannot be read, a folder that
+cannot be written to, no photo there at all. One missing file among several is that photo's failure alone.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ...models.errors import ImageError, InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .job import Outcome, Tools
+
+NO_USABLE_FIT = 3  # exit status where some photo gave no usable fit
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"})
+"""Suffixes of the files that a folder stands for."""
+
+
+class Convention(StrEnum):
+    """What jaw points mean."""
+
+    CONTOUR = "contour"
+    SEMANTIC = "semantic"
+
+
+class Faces(StrEnum):
+    """Which faces of a photo to fit."""
+
+    LARGEST = "largest"
+    ALL = "all"
+
+
+class RendererName(StrEnum):
+    """What draws the picture."""
+
+    AUTO = "auto"
+    GL = "gl"
+    NUMBA = "numba"
+
+
+FORMATS = ("npz", "obj", "png")
+"""fit.npz, mesh.obj and overlay.png."""
+
+
+def fit(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Photos; a folder stands for the pictures in it.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Each photo gets a folder in it.")] = Path(
+        "out"
+    ),
+    model: Annotated[str, typer.Option(metavar="NAME|PATH", help="A model in the store, or its file.")] = "default",
+    landmarks: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="68 points (.pts, .json, .npy) of the one photo: no detector.")
+    ] = None,
+    landmark_convention: Annotated[
+        Convention | None, typer.Option(help="What jaw points mean. Default: the detector's, semantic for a file.")
+    ] = None,
+    landmark_origin: Annotated[
+        int | None, typer.Option(min=0, max=1, help="The file's coordinate of the first pixel's centre. Default: 0.")
+    ] = None,
+    landmark_sigma: Annotated[
+        float | None, typer.Option(metavar="FLOAT", help="Noise of the points relative to the face's size, e.g. 0.02.")
+    ] = None,
+    stages: Annotated[str, typer.Option(metavar="NAMES", help="Stages to run, separated by commas.")] = "landmark",
+    faces: Annotated[Faces, typer.Option(help="Which faces of a photo to fit.")] = Faces.LARGEST,
+    formats: Annotated[str, typer.Option(metavar="NAMES", help="Files to write, separated by commas.")] = "npz,obj,png",
+    renderer: Annotated[RendererName, typer.Option(help="What draws the picture.")] = RendererName.AUTO,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per face and nothing else.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
+) -> None:
+    """Fit a 3D face to each photo; write the mesh, a picture to judge it by, and the numbers.
+
+    Exit status: 0 every photo gave a usable fit, 3 at least one did not, 2 the call was wrong.
+    """
+    started = time.perf_counter()
+    photos = _photos(images)
+    _check_landmark_options(photos, landmarks, landmark_origin, faces)
+    wanted = _names("formats", formats, FORMATS)
+
+    from rich.console import Console
+
+    from ...fitting.dlib_detector import DlibDetector
+    from ...fitting.landmark_files import read_landmarks
+    from ...fitting.options import FitOptions
+    from ...models.store import load_model
+    from ...render.renderer import make_renderer
+    from .job import Tools
+    from .writers import output_folders, prepare_folder
+
+    tools = Tools(
+        model=load_model(model),
+        detector=DlibDetector(),
+        renderer=make_renderer(renderer),
+        options=FitOptions(
+            stages=tuple(name.strip() for name in stages.split(",")),
+            landmark_convention=landmark_convention,
+            landmark_sigma=landmark_sigma,
+        ),
+        landmarks=None if landmarks is None else read_landmarks(landmarks, landmark_origin),
+        all_faces=faces is Faces.ALL,
+        formats=wanted,
+    )
+    folders = output_folders(photos, out)
+    for folder in folders:
+        prepare_folder(folder)
+
+    shared = {"start": time.perf_counter() - started}
+    errors = Console(stderr=True)
+    shared |= _compile(tools, errors, quiet or as_json)
+    outcomes = list(_fit_all(photos, folders, tools, errors, progress=not (quiet or as_json), as_json=as_json))
+    if not (quiet or as_json):
+        _report(outcomes, shared)
+    if not all(outcome.usable for outcome in outcomes):
+        raise typer.Exit(NO_USABLE_FIT)
+
+
+def _photos(images: Sequence[Path]) -> list[Path]:
+    """Return the files that the arguments stand for, each once; ImageError where not one is there."""
+    photos: list[Path] = []
+    # os.path's questions, unlike Path's, answer False to a name that is too long or in a folder that is closed to us.
+    for path in images:
+        inside = sorted(_pictures(path)) if os.path.isdir(path) else []
+        photos += inside or [path]
+    photos = list(dict.fromkeys(photos))
+    if not any(os.path.isfile(photo) for photo in photos):
+        got = "a folder without pictures" if os.path.isdir(photos[0]) else "no such file"
+        raise ImageError(f"{photos[0]}: expected a photo, got {got}")
+    return photos
+
+
+def _pictures(folder: Path) -> Iterable[Path]:
+    try:
+        return [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and path.name[0] != "."]
+    except OSError as problem:
+        raise ImageError(f"{folder}: expected a folder that can be read, got {problem.strerror or problem}") from None
+
+
+def _names(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a comma-separated list; InvalidInputError for an unknown one, or none at all."""
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := [name for name in names if name not in known]:
+        raise InvalidInputError(f"--{option}: expected one or more of {','.join(known)}, got {unknown[0]!r}")
+    return names
+
+
+def _check_landmark_options(photos: Sequence[Path], landmarks: Path | None, origin: int | None, faces: Faces) -> None:
+    """Refuse combinations in which an option would have no meaning."""
+    if landmarks is None and origin is not None:
+        raise InvalidInputError("--landmark-origin: expected --landmarks FILE beside it, got none")
+    if landmarks is not None and len(photos) != 1:
+        raise InvalidInputError(f"--landmarks: expected exactly one photo, got {len(photos)}")
+    if landmarks is not None and faces is Faces.ALL:
+        raise InvalidInputError("--faces all: expected a detector to find them, got --landmarks, which are one face's")
+
+
+def _compile(tools: "Tools", errors: "Console", silent: bool) -> dict[str, float]:
+    """Compile the kernels where none is in the cache; return the seconds under a name of their own."""
+    cache = os.environ.get("NUMBA_CACHE_DIR", "")
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0") or any(Path(cache).rglob("*.nbi")):
+        return {}
+    from .job import warm_up
+
+    if not silent:
+        errors.print("compiling kernels (first run on this machine; some 20 s) ...", highlight=False)
+    started = time.perf_counter()
+    warm_up(tools)
+    return {"compile": time.perf_counter() - started}
+
+
+def _fit_all(
+    photos: Sequence[Path], folders: Sequence[Path], tools: "Tools", errors: "Console", *, progress: bool, as_json: bool
+) -> "Iterator[Outcome]":
+    """Fit photo after photo, telling of failures, and printing JSON where asked for, as they come."""
+    from rich.progress import Progress
+
+    from .job import fit_photo
+    from .report import failures
+
+    with Progress(
+        console=errors, transient=True, disable=not (progress and errors.is_terminal and len(photos) > 1)
+    ) as bar:
+        task = bar.add_task("fitting", total=len(photos))
+        for photo, folder in zip(photos, folders, strict=True):
+            outcome = fit_photo(photo, folder, tools)
+            for sentence in failures(outcome):
+                errors.print(f"facefit: {sentence}", markup=False, highlight=False, soft_wrap=True)
+            for summary in outcome.summaries if as_json else ():
+                typer.echo(json.dumps(summary, allow_nan=False))
+            yield outcome
+            bar.advance(task)
+
+
+def _report(outcomes: "Sequence[Outcome]", shared: dict[str, float]) -> None:
+    from rich.console import Console
+
+    from .report import print_photo, print_table
+
+    console = Console() if Console().is_terminal else Console(width=120)
+    if len(outcomes) == 1:
+        print_photo(outcomes[0], shared, console)
+    else:
+        print_table(outcomes, console)

@@ -1,0 +1,100 @@
+"""What `facefit fit` prints: a few lines about one photo, a table of several."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .job import Outcome, shown
+
+
+def print_photo(outcome: Outcome, shared: Mapping[str, float], console: Console) -> None:
+    """Print what was found on one photo, how well it fits, how long it took and where it lies.
+
+    `shared` is the time, s, of what was done before the photo: start, compile.
+    """
+    size = " x ".join(map(str, outcome.size)) + " px" if outcome.size else "not readable"
+    _line(console, "photo", f"{shown(outcome.photo)}, {size}")
+    for summary in outcome.summaries:
+        if len(outcome.summaries) > 1:
+            _line(console, "", f"face {summary['face_index'] + 1} of {len(outcome.summaries)}")
+        for name, text in _face_lines(summary):
+            _line(console, name, text)
+    seconds = {**shared, **outcome.seconds}
+    steps = ", ".join(f"{name} {value:.2f}" for name, value in seconds.items())
+    _line(console, "time", f"{sum(seconds.values()):.2f} s: {steps}")
+
+
+def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
+    """Print one row per face, and how many photos came out well."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("photo", overflow="ellipsis", no_wrap=True, min_width=8)
+    table.add_column("face", justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for heading in ("error px", "% face", "yaw", "pitch", "roll", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        for k, summary in enumerate(outcome.summaries):
+            first = k == 0
+            table.add_row(
+                Text(shown(outcome.photo.name) if first else ""),
+                f"{summary['face_index'] + 1}" if summary["box"] is not None else "-",
+                Text(_words(summary["status"]), style="" if summary["usable"] else "red"),
+                _number(summary["landmark_error_px"], ".1f"),
+                _number(summary["landmark_error_percent"], ".1f"),
+                *(_number((summary["pose_degrees"] or {}).get(angle), "+.0f") for angle in ("yaw", "pitch", "roll")),
+                f"{sum(outcome.seconds.values()):.2f}" if first else "",
+            )
+    console.print(table)
+    usable = sum(outcome.usable for outcome in outcomes)
+    console.print(f"{usable} of {len(outcomes)} photos have a usable fit", highlight=False)
+
+
+def failures(outcome: Outcome) -> list[str]:
+    """Return a sentence for each face without a usable fit."""
+    sentences = []
+    for result in outcome.results:
+        if not result.status.usable:
+            name, message = shown(outcome.photo), shown(" ".join(result.message.split()))
+            where = f"{name}, face {result.face_index + 1}" if len(outcome.results) > 1 else name
+            sentences.append(message if message.startswith(name) else f"{where}: {message}")
+    return sentences
+
+
+def _face_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    lines = []
+    if summary["detector"] is not None:
+        x0, y0, x1, y1 = (round(edge) for edge in summary["box"])
+        score = summary["detector_score"]
+        lines.append(("found", f"by {summary['detector']}, score {score:.2f}, box {x0},{y0} to {x1},{y1}"))
+    lines.append(("fit", _fit_text(summary)))
+    if summary["landmark_error_px"] is not None:
+        percent = summary["landmark_error_percent"]
+        share = "" if percent is None else f", {percent:.1f} % of the face"
+        lines.append(("error", f"{summary['landmark_error_px']:.2f} px{share} (root mean square of the landmarks)"))
+    if summary["pose_degrees"] is not None:
+        lines.append(("pose", ", ".join(f"{name} {angle:+.1f}°" for name, angle in summary["pose_degrees"].items())))
+    lines.append(("written", f"{shown(summary['folder'])}: {', '.join(summary['files'])}"))
+    return lines
+
+
+def _fit_text(summary: Mapping[str, Any]) -> str:
+    iterations = sum(stage["iterations"] for stage in summary["stages"])
+    if not summary["usable"]:  # the sentence has gone to the error stream
+        return f"none that can be used ({_words(summary['status'])})"
+    return summary["message"] + (f" ({iterations} iterations)" if iterations else "")
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    console.print(f"{name:<9}{text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _words(status: str) -> str:
+    return status.lower().replace("_", " ")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

@@ -1,0 +1,114 @@
+"""The files of one photo, in a folder of its own.
+
+    out/photo/          fit.npz  mesh.obj  overlay.png  summary.json     the largest face
+    out/photo/face-2/   the same four                                    the next one, where all faces are fitted
+
+A fit that cannot be used leaves its summary alone, which says why. Each file appears by rename; the summary goes first
+and comes last, so where it stands, the files it names belong to it. What an earlier run wrote and this one does not
+is removed: an old mesh must not pass for the new photo's. Nothing else in these folders is touched.
+"""
+
+import json
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ...fitting.result_files import save
+from ...fitting.results import FitResult
+from ...models.errors import OutputError
+from ...models.files import atomic_write
+from .obj import write_obj
+
+SUMMARY = "summary.json"
+FILES = {"npz": "fit.npz", "obj": "mesh.obj", "png": "overlay.png"}
+"""The file of each format that a caller may choose; the summary is always written."""
+
+PNG_LEVEL = 2  # zlib's: the picture is written several times as fast as at 6, and is a few per cent larger
+
+
+def output_folders(photos: Sequence[Path], out: Path) -> list[Path]:
+    """Return the folder of each photo: `out` and its name without suffix, and -2, -3, ... where that is taken.
+
+    Names that differ in case alone count as the same, as they are on some file systems.
+    """
+    taken: set[str] = set()
+    folders = []
+    for photo in photos:
+        stem = photo.stem.strip(". ") or "image"  # no name may lead out of the folder or hide in it
+        names = [stem, *(f"{stem}-{k}" for k in range(2, len(photos) + 2))]
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
+        folders.append(out / name)
+    return folders
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder and try that files can be made in it; OutputError where they cannot."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise OutputError(f"{folder}: cannot be written to ({problem.strerror or problem})") from None
+
+
+def face_folder(folder: Path, face_index: int) -> Path:
+    """Return the folder of a photo's face: its own for the largest, a sub-folder for each further one."""
+    return folder if face_index == 0 else folder / f"face-{face_index + 1}"
+
+
+def clear(folder: Path, faces: int) -> None:
+    """Remove what an earlier run wrote of the faces beyond the first `faces`."""
+    for inner in folder.glob("face-*"):
+        number = re.fullmatch(r"face-([1-9]\d*)", inner.name)
+        if number and int(number[1]) > max(faces, 1) and inner.is_dir() and not inner.is_symlink():
+            _remove(inner, [SUMMARY, *FILES.values()])
+            with suppress(OSError):  # it holds files that are not ours
+                inner.rmdir()
+
+
+def write_face(folder: Path, result: FitResult, overlay: NDArray[np.uint8] | None, formats: Sequence[str]) -> list[str]:
+    """Write the files of one face, except its summary, and return their names.
+
+    `overlay` (H, W, 3) is the picture, None where there is none. Raises OutputError where a file cannot be written.
+    """
+    prepare_folder(folder)
+    _remove(folder, [SUMMARY])
+    written: list[str] = []
+    if result.vertices is not None and result.triangles is not None and result.status.usable:
+        if "npz" in formats:
+            save(result, folder / FILES["npz"])
+        if "obj" in formats:
+            write_obj(folder / FILES["obj"], result.vertices, result.triangles, "fitted by facefit; mm, model frame")
+        if overlay is not None:
+            write_png(folder / FILES["png"], overlay)
+        written = [name for key, name in FILES.items() if key in formats and (key != "png" or overlay is not None)]
+    _remove(folder, [name for name in FILES.values() if name not in written])
+    return written
+
+
+def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture (H, W, 3) uint8 RGB, whole or not at all."""
+    with atomic_write(path) as file:
+        Image.fromarray(picture).save(file, format="PNG", compress_level=PNG_LEVEL)
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Write the summary, of JSON types, whole or not at all."""
+    with atomic_write(folder / SUMMARY) as file:
+        file.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as problem:
+            raise OutputError(f"{folder / name}: cannot be removed ({problem.strerror or problem})") from None
