@@ -59,6 +59,10 @@ class LandmarkProblem:
         """Return the model's points (M, 3), mm."""
         return self.mean + (coefficients @ self.basis.reshape(len(self.basis), -1)).reshape(-1, 3)
 
+    def projected(self, state: PoseAndShape) -> Array:
+        """Return the model's points in the image (M, 2), px."""
+        return state.scale * self.points(state.coefficients) @ state.rotation[:2].T + state.translation
+
     def residual(self, state: PoseAndShape) -> Array:
         """Return the whitened landmark residual (2 M,), without the priors'."""
         return self._residual(state, self.points(state.coefficients))

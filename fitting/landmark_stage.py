@@ -53,6 +53,7 @@ class LandmarkFit:
 
     parameters: FaceParameters
     status: FitStatus
+    message: str  # one sentence
     iterations: int  # Gauss-Newton solves
     initial_energy: dict[str, float]  # nats by term, at the starting shape under its best camera
     final_energy: dict[str, float]  # nats by term
@@ -62,6 +63,12 @@ class LandmarkFit:
 
 MAX_AVERTED = 0.2
 """Largest R_33 of a plausible pose: -1 is frontal, 0 a profile."""
+
+MAX_IDENTITY = 8.0
+"""Largest identity coefficient, in standard deviations, of something that may still be called a face."""
+
+MAX_ERROR = 0.08
+"""Largest RMS landmark error of a fit, relative to the face's size; five times the assumed noise if that is more."""
 
 MATCHING_TOLERANCE = 1e-3
 """Promised fall of energy, in nats, right after a matching, at which matching and solving end."""
@@ -89,15 +96,17 @@ def fit_landmark_stage(
     _require_facing(state)
     outcome, problem, iterations = _finish(task, state, deadline)
     equations = outcome.equations or problem.normal_equations(outcome.state)
+    landmarks = problem.projected(outcome.state)
+    implausible = _implausible(outcome.state, landmarks, task)
     return LandmarkFit(
         parameters=_parameters(outcome.state, model.n_identity),
-        status=outcome.status,
+        status=FitStatus.DEGENERATE if implausible else outcome.status,
+        message=implausible or outcome.status.value,
         iterations=iterations,
         initial_energy=initial,
         final_energy=_energy_terms(problem, outcome.state, model.n_identity),
         covariance=inverse_positive_definite(equations.matrix),
-        landmarks=outcome.state.scale * problem.points(outcome.state.coefficients) @ outcome.state.rotation[:2].T
-        + outcome.state.translation,
+        landmarks=landmarks,
     )
 
 
@@ -208,6 +217,22 @@ def _require_facing(state: PoseAndShape) -> None:
     """Refuse a pose seen from behind: landmarks that are mirrored, or in another order than iBUG's."""
     if state.rotation[2, 2] > MAX_AVERTED:
         raise DegenerateConfigurationError("the points show a face from behind: they are mirrored or in another order")
+
+
+def _implausible(state: PoseAndShape, landmarks: Array, task: _Task) -> str | None:
+    """Return a sentence where the optimum is no face: a shape far outside the model, or points far from any shape."""
+    largest = float(np.abs(state.coefficients[: task.model.n_identity]).max(initial=0.0))
+    if largest > MAX_IDENTITY:
+        return f"{FitStatus.DEGENERATE.value}: the best shape lies {largest:.0f} standard deviations from the mean"
+    size = state.scale * task.model.face_size
+    used = np.isfinite(task.noise.sigma)
+    relative = np.linalg.norm((landmarks - task.observed)[used], axis=1) / size
+    error, noise = np.sqrt(np.mean(relative**2)), np.sqrt(np.mean(2.0 * task.noise.sigma[used] ** 2))
+    if error > max(MAX_ERROR, 5.0 * noise):
+        return (
+            f"{FitStatus.DEGENERATE.value}: the points lie {100 * error:.0f} % of the face's size from the nearest face"
+        )
+    return None
 
 
 def _energy_terms(problem: LandmarkProblem, state: PoseAndShape, split: int) -> dict[str, float]:

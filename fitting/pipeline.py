@@ -4,7 +4,6 @@ Wrong calls raise; wrong data ends in a status. The result of a stage replaces t
 """
 
 import dataclasses
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -32,6 +31,9 @@ from .threads import single_threaded_blas
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
+
+MAX_COORDINATE = 1e100
+"""Largest landmark coordinate, px, that counts as a number: its square must still be one."""
 
 GIVEN_SIGMA = 0.03
 """Noise assumed of landmarks that are given: 2 % of the face's size by hand or detector, and as much for the model."""
@@ -109,7 +111,7 @@ class _Face:
         box = None
         if self.detection is not None:
             box = self.detection.box
-        elif self.landmarks is not None and np.isfinite(self.landmarks).all():
+        elif self.landmarks is not None and (np.abs(self.landmarks) < MAX_COORDINATE).all():
             box = np.array(face_box(self.landmarks))
         return {
             "landmarks": self.landmarks if box is not None else None,
@@ -132,7 +134,7 @@ def _session(
         "version": version("facefit"),
         "model": {"name": model.name, "hash": model.hash, "licence": model.licence},
         "initializer": initializer.name,
-        "options": json.loads(json.dumps(dataclasses.asdict(options), default=_jsonable)),
+        "options": _plain(dataclasses.asdict(options)),
     }
     pixels = None
     if isinstance(image, LoadedImage):
@@ -149,8 +151,17 @@ def _session(
     return _Session(model, options, initializer, pixels, deadline, provenance)
 
 
-def _jsonable(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray) else str(value)
+def _plain(value: Any) -> Any:
+    """Return `value` in the types of strict JSON, where infinity is the text "inf"."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _fit_detected(
@@ -184,7 +195,7 @@ def _fit_one(session: _Session, face: _Face) -> FitResult:
     assert face.landmarks is not None
     noise, convention = _assumptions(session.options, face.detector)
     used = np.isfinite(noise.sigma)
-    if not np.isfinite(face.landmarks[used]).all():
+    if not (np.abs(face.landmarks[used]) < MAX_COORDINATE).all():
         return _failure(session, FitStatus.BAD_INPUT, FitStatus.BAD_INPUT.value, face)
     points = np.where(used[:, None], face.landmarks, 0.0)
     given = InitializerInput(
@@ -225,7 +236,7 @@ def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkN
     residual = found.final_energy["landmarks"] * 2.0 / (2.0 * max(np.isfinite(noise.sigma).sum(), 1))
     return FitResult(
         status=found.status,
-        message=found.status.value,
+        message=found.message,
         camera=parameters.camera,
         identity=parameters.identity,
         expression=parameters.expression,

@@ -8,8 +8,8 @@ With the camera fixed the landmarks are affine in the coefficients c, and the ma
 with M = J^T J + diag(1/sigma^2), v = J^T r. Without active bounds that is one Cholesky solve, M c = v. Otherwise the
 optimum satisfies the KKT conditions: an entry is free with zero gradient (M c - v), or stands at a bound with its
 gradient pointing outwards. Block principal pivoting finds which is which in a handful of solves (Judice & Pires,
-Computers & Operations Research 1994; Kim & Park, SIAM J. Sci. Comput. 2011): solve with the current guess and move every
-entry that violates its condition to the other side.
+Computers & Operations Research 1994; Kim & Park, SIAM J. Sci. Comput. 2011): solve with the current guess and move
+every entry that violates its condition to the other side.
 
 Where that does not lower the number of violations four times running, as happens with strongly coupled entries, a
 primal active-set method takes over (Nocedal & Wright, Numerical Optimization, 2nd ed., section 16.5):
@@ -72,7 +72,7 @@ def _active_set(
     matrix: Array, vector: Array, lower: Array, upper: Array, side: NDArray[np.int8]
 ) -> tuple[Array, NDArray[np.int8]]:
     """Do what `minimise_bounded_quadratic` does from the guess `side`, more slowly, but sure to end."""
-    c = None
+    c, side = None, side.copy()
     while True:
         free, reduced, right = reduced_system(matrix, vector, lower, upper, side)
         target = np.where(side == AT_LOWER, lower, upper)
@@ -87,14 +87,14 @@ def _active_set(
                 share[leaving] = (nearest[leaving] - c[leaving]) / (target[leaving] - c[leaving])
                 leaving &= share <= share.min()
                 c = np.where(leaving, nearest, c + share.min() * (target - c))
-            side = np.where(leaving, np.where(target < lower, AT_LOWER, AT_UPPER), side)
+            side[leaving] = np.where(target < lower, AT_LOWER, AT_UPPER)[leaving]
             continue
         c = target
         rounding = ROUNDING * (np.abs(matrix) @ np.abs(c) + np.abs(vector))
         inwards = side * (matrix @ c - vector) > rounding
         if not inwards.any():
-            return c, side.astype(np.int8)
-        side = np.where(inwards, FREE, side)
+            return c, side
+        side[inwards] = FREE
 
 
 def _fall(matrix: Array, vector: Array, start: Array, end: Array) -> float:

@@ -12,7 +12,7 @@ class FitStatus(Enum):
     DIVERGED = "the energy is not finite; the last accepted state is kept"
     DEGENERATE = "the landmarks do not determine a face"
     NO_FACE = "no face was found in the image"
-    BAD_INPUT = "the landmarks hold NaN or infinity"
+    BAD_INPUT = "the landmarks hold NaN, infinity or numbers too large to compute with"
     TIMEOUT = "the time limit was reached; the last accepted state is kept"
 
     @property

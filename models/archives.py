@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ MAX_BYTES = 2**31
 """What an archive may hold unpacked; the largest published face models need a fifth of it."""
 
 _DAMAGE = (
-    *(OSError, EOFError, ValueError, TypeError, OverflowError, MemoryError),  # members that lie about their content
-    *(zipfile.BadZipFile, zlib.error, RuntimeError),  # damaged or encrypted ones
+    *(OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError),  # damaged or encrypted archives
+    *(ValueError, TypeError, OverflowError, MemoryError, TokenError),  # members that lie about their content
 )
 
 

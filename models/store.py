@@ -2,6 +2,7 @@
 
 import os
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from .errors import ModelError
@@ -12,13 +13,18 @@ EMBEDDED = ("default",)
 """Names of the models that ship with facefit."""
 
 
+def embedded_file(name: str) -> Traversable:
+    """Return the file of an embedded model, which need not lie in a folder of its own (it may be in a zip)."""
+    return resources.files(__package__) / "default" / f"{name}.npz"
+
+
 def load_model(name_or_path: str | Path = "default") -> MorphableModel:
     """Load a morphable model: a name in the store, or a path to a model file.
 
     ModelError where there is no such name or file, or the file is not a valid model.
     """
     if str(name_or_path) in EMBEDDED:
-        with resources.as_file(resources.files(__package__) / "default" / f"{name_or_path}.npz") as path:
+        with resources.as_file(embedded_file(str(name_or_path))) as path:
             return read_model(path)
     path = Path(name_or_path)
     if not os.path.exists(path):  # unlike Path.exists, false for names that no file can have

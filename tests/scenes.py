@@ -75,7 +75,9 @@ def random_scene(
     scale = float(rng.uniform(*face_px)) / model.face_size
     camera = ScaledOrthographic(rotation_from_angles(*angles), rng.uniform(200.0, 800.0, 2), scale)
     vertices = model.vertices(identity, expression)
-    exact = camera.project(model.landmark_positions(vertices))[:, :2]
+    # Through the basis in double precision: the vertices are only as exact as the model's single precision.
+    points = model.semantic_basis.positions(np.concatenate([identity, expression]))
+    exact = camera.project(points)[:, :2]
     noise = sigma * scale * model.face_size * rng.standard_normal(exact.shape)
     return Scene(model, identity, expression, *angles, camera, sigma, vertices, exact, exact + noise)
 

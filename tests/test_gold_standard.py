@@ -254,7 +254,7 @@ def test_known_rotation_refuses_points_that_give_no_scale(rng):
         (np.ones((5, 2)), np.ones((5, 2)), None, r"points: expected shape \(any, 3\), got \(5, 2\)"),
         (np.ones((5, 3)), np.ones((4, 2)), None, r"image_points: expected shape \(5, 2\), got \(4, 2\)"),
         (np.ones((5, 3)), np.full((5, 2), np.nan), None, "image_points: expected finite"),
-        (np.ones((5, 3)), np.ones((5, 2)), np.ones(4), r"weights: expected shape \(5\), got \(4,\)"),
+        (np.ones((5, 3)), np.ones((5, 2)), np.ones(4), r"weights: expected shape \(5,\), got \(4,\)"),
         (np.ones((5, 3)), np.ones((5, 2)), -np.ones(5), "weights: expected non-negative"),
     ],
 )

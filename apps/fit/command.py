@@ -6,9 +6,11 @@ cannot be written to, no photo there at all. One missing file among several is t
 """
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,6 +91,8 @@ def fit(
     photos = _photos(images)
     _check_landmark_options(photos, landmarks, landmark_origin, faces)
     wanted = _names("formats", formats, FORMATS)
+    if landmark_sigma is not None and not 0.0 < landmark_sigma < math.inf:
+        raise InvalidInputError(f"--landmark-sigma: expected a positive number, got {landmark_sigma}")
 
     from rich.console import Console
 
@@ -167,9 +171,13 @@ def _check_landmark_options(photos: Sequence[Path], landmarks: Path | None, orig
 
 
 def _compile(tools: "Tools", errors: "Console", silent: bool) -> dict[str, float]:
-    """Compile the kernels where none is in the cache; return the seconds under a name of their own."""
+    """Have the kernels compiled on the first run of all, and return the seconds under a name of their own.
+
+    An empty file in Numba's cache folder tells later runs that nothing is left to compile.
+    """
     cache = os.environ.get("NUMBA_CACHE_DIR", "")
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0") or any(Path(cache).rglob("*.nbi")):
+    done = Path(cache) / "facefit-compiled"
+    if not cache or os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0") or done.exists():
         return {}
     from .job import warm_up
 
@@ -177,6 +185,8 @@ def _compile(tools: "Tools", errors: "Console", silent: bool) -> dict[str, float
         errors.print("compiling kernels (first run on this machine; some 20 s) ...", highlight=False)
     started = time.perf_counter()
     warm_up(tools)
+    with suppress(OSError):  # a cache that cannot be written to only costs the next run this time again
+        done.touch()
     return {"compile": time.perf_counter() - started}
 
 

@@ -43,14 +43,13 @@ class Outcome:
 
     photo: Path
     size: tuple[int, int] | None  # px, width and height; None where it could not be read
-    results: tuple[FitResult, ...]  # at least one: a photo without a face has a result that says so
-    summaries: tuple[dict[str, Any], ...]  # of the results, as written
+    summaries: tuple[dict[str, Any], ...]  # one per face, as written; a photo without a face has one that says so
     seconds: dict[str, float]  # by step
 
     @property
     def usable(self) -> bool:
         """Whether every face of the photo has a usable fit."""
-        return all(result.status.usable for result in self.results)
+        return all(summary["usable"] for summary in self.summaries)
 
 
 class Stopwatch:
@@ -87,16 +86,15 @@ def fit_photo(photo: Path, folder: Path, tools: Tools) -> Outcome:
     clear(folder, len(results))
     summaries = tuple(_write(photo, image, result, folder, tools, watch) for result in results)
     size = image.pixels.shape[1::-1] if image else None
-    return Outcome(photo, size, tuple(results), summaries, watch.seconds)
+    return Outcome(photo, size, summaries, watch.seconds)
 
 
 def warm_up(tools: Tools) -> None:
-    """Have Numba compile every kernel that a fit with these tools needs, by fitting and drawing the mean face."""
+    """Have Numba compile every kernel that a fit with these tools may need, by fitting and drawing the mean face."""
     points = tools.model.landmark_positions(tools.model.mean)[:, :2] * (1.0, -1.0) + 100.0
     for convention in ("contour", "semantic"):
         result = fit_landmarks(points, tools.model, options=FitOptions(landmark_convention=convention))
-    if "png" in tools.formats:
-        draw_overlay(np.zeros((200, 200, 3), np.uint8), result, tools.model, tools.renderer)
+    draw_overlay(np.zeros((200, 200, 3), np.uint8), result, tools.model, tools.renderer)
 
 
 def _fit(image: LoadedImage, tools: Tools, watch: Stopwatch) -> list[FitResult]:

@@ -99,7 +99,7 @@ class Window:
         panel = cv2.warpAffine(
             view.pixels, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
-        return np.where(self.inside(image)[:, :, None], panel, np.uint8(BACKGROUND))
+        return np.where(self.inside(image)[:, :, None], panel, np.array(BACKGROUND, np.uint8))
 
 
 def draw_overlay(
@@ -173,6 +173,8 @@ def _lighting(
 
 def _landmarks(photo: Pixels, window: Window, result: FitResult) -> Pixels:
     """Return the panel with observed and fitted points, each pair joined, and a legend."""
+    assert result.landmarks is not None
+    assert result.landmarks_fitted is not None
     panel = np.rint(photo * 0.8).astype(np.uint8)
     fitted = window.to_panel(result.landmarks_fitted)
     observed = window.to_panel(result.landmarks)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -30,21 +29,20 @@ def print_photo(outcome: Outcome, shared: Mapping[str, float], console: Console)
 
 def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
     """Print one row per face, and how many photos came out well."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("photo", overflow="ellipsis", no_wrap=True, min_width=8)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("photo")
     table.add_column("face", justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    for heading in ("error px", "% face", "yaw", "pitch", "roll", "seconds"):
+    for heading in ("error", "yaw", "pitch", "roll", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         for k, summary in enumerate(outcome.summaries):
             first = k == 0
             table.add_row(
-                Text(shown(outcome.photo.name) if first else ""),
+                Text(shown(outcome.photo.name) if first else "", overflow="ellipsis", no_wrap=True),
                 f"{summary['face_index'] + 1}" if summary["box"] is not None else "-",
                 Text(_words(summary["status"]), style="" if summary["usable"] else "red"),
-                _number(summary["landmark_error_px"], ".1f"),
-                _number(summary["landmark_error_percent"], ".1f"),
+                " ".join(_error_texts(summary)),
                 *(_number((summary["pose_degrees"] or {}).get(angle), "+.0f") for angle in ("yaw", "pitch", "roll")),
                 f"{sum(outcome.seconds.values()):.2f}" if first else "",
             )
@@ -56,10 +54,10 @@ def print_table(outcomes: Sequence[Outcome], console: Console) -> None:
 def failures(outcome: Outcome) -> list[str]:
     """Return a sentence for each face without a usable fit."""
     sentences = []
-    for result in outcome.results:
-        if not result.status.usable:
-            name, message = shown(outcome.photo), shown(" ".join(result.message.split()))
-            where = f"{name}, face {result.face_index + 1}" if len(outcome.results) > 1 else name
+    for summary in outcome.summaries:
+        if not summary["usable"]:
+            name, message = shown(outcome.photo), shown(" ".join(summary["message"].split()))
+            where = f"{name}, face {summary['face_index'] + 1}" if len(outcome.summaries) > 1 else name
             sentences.append(message if message.startswith(name) else f"{where}: {message}")
     return sentences
 
@@ -71,10 +69,8 @@ def _face_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         score = summary["detector_score"]
         lines.append(("found", f"by {summary['detector']}, score {score:.2f}, box {x0},{y0} to {x1},{y1}"))
     lines.append(("fit", _fit_text(summary)))
-    if summary["landmark_error_px"] is not None:
-        percent = summary["landmark_error_percent"]
-        share = "" if percent is None else f", {percent:.1f} % of the face"
-        lines.append(("error", f"{summary['landmark_error_px']:.2f} px{share} (root mean square of the landmarks)"))
+    if error := _error_texts(summary):
+        lines.append(("error", ", ".join(error) + " of the face (root mean square of the landmarks)"))
     if summary["pose_degrees"] is not None:
         lines.append(("pose", ", ".join(f"{name} {angle:+.1f}°" for name, angle in summary["pose_degrees"].items())))
     lines.append(("written", f"{shown(summary['folder'])}: {', '.join(summary['files'])}"))
@@ -94,6 +90,12 @@ def _line(console: Console, name: str, text: str) -> None:
 
 def _words(status: str) -> str:
     return status.lower().replace("_", " ")
+
+
+def _error_texts(summary: Mapping[str, Any]) -> list[str]:
+    """Return the landmark error in px and in per cent of the face, as far as there is one."""
+    units = (("landmark_error_px", "px"), ("landmark_error_percent", "%"))
+    return [f"{summary[name]:.1f} {unit}" for name, unit in units if summary[name] is not None]
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,0 +1,331 @@
+"""The sliding jaw: the outline of smooth surfaces against analytic ones, what can be seen of it, and who slides when."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scenes import egg, random_scenes, toy_model
+
+import facefit
+from facefit.fitting._kernels import occluding_boundary
+from facefit.fitting.contour import ContourMatch, match_contour
+from facefit.fitting.landmark_problem import PoseAndShape
+from facefit.models.morphable_model import JawContour, MorphableModel
+from facefit.render.cameras import FRONTAL, rotation_from_angles
+
+RIGHT, LEFT = set(range(8)), set(range(9, 17))
+VIEWS = [(0.0, 0.0, 0.0), (20.0, -10.0, 30.0), (-75.0, 40.0, 0.0), (120.0, 15.0, -60.0)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return facefit.load_model("default")
+
+
+def edges_of(triangles):
+    pairs = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+    return np.unique(pairs, axis=0).astype(np.int32)
+
+
+def outline(points, triangles):
+    """Return the outline's points (O, 3), camera frame, and image normals (O, 2), over all edges of a closed mesh."""
+    edges = edges_of(triangles)
+    crossing, share, normals = occluding_boundary(points, triangles, edges)
+    (i, j), a = edges[crossing].T, share[crossing][:, None]
+    return (1.0 - a) * points[i] + a * points[j], normals[crossing]
+
+
+def torus(major=2.0, minor=0.6, rings=160, sides=80):
+    u, v = np.meshgrid(*(2.0 * np.pi * np.arange(n) / n for n in (rings, sides)), indexing="ij")
+    radius = major + minor * np.cos(v)
+    points = np.stack([radius * np.cos(u), radius * np.sin(u), minor * np.sin(v)], axis=-1).reshape(-1, 3)
+    corner = np.arange(rings * sides).reshape(rings, sides)
+    a, b = corner, np.roll(corner, -1, axis=0)
+    c, d = np.roll(b, -1, axis=1), np.roll(a, -1, axis=1)
+    faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
+    return points, faces.astype(np.int32)
+
+
+# --- The outline of a surface ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_outline_of_a_sphere_is_its_circle(view):
+    points, triangles = egg(4000, np.ones(3))
+    found, normals = outline(points @ rotation_from_angles(*view).T, triangles)
+    assert len(found) > 150
+    radius = np.linalg.norm(found[:, :2], axis=1)
+    longest = np.linalg.norm(np.diff(points[edges_of(triangles)], axis=1), axis=2).max()
+    assert radius.max() <= 1.0 + 1e-12  # a chord lies inside
+    assert radius.min() >= 1.0 - longest**2 / 4.0
+    angles = np.sort(np.arctan2(found[:, 1], found[:, 0]))
+    assert np.diff(np.append(angles, angles[0] + 2.0 * np.pi)).max() < 2.0 * longest  # it closes
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-12)
+    assert (normals * found[:, :2] / radius[:, None]).sum(axis=1).min() > 1.0 - longest**2  # radial, outwards
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_outline_of_an_ellipsoid_is_its_ellipse(view):
+    """Half axes D turned by R: the silhouette is u^T C^-1 u = 1 with C = R_2 D^2 R_2^T, its normal along C^-1 u."""
+    radii, rotation = np.array([0.7, 1.2, 0.9]), rotation_from_angles(*view)
+    points, triangles = egg(6000, radii)
+    found, normals = outline(points @ rotation.T, triangles)
+    inverse = np.linalg.inv(rotation[:2] @ np.diag(radii**2) @ rotation[:2].T)
+    u = found[:, :2]
+    assert np.abs(np.sqrt(np.einsum("oi,ij,oj->o", u, inverse, u)) - 1.0).max() < 2e-3
+    expected = u @ inverse
+    expected /= np.linalg.norm(expected, axis=1)[:, None]
+    assert (normals * expected).sum(axis=1).min() > 0.999
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_bowl_seen_from_inside_has_no_visible_outline(view):
+    """A sphere with its inside out: every fold of it is concave, a far rim that nobody sees."""
+    points, triangles = egg(2000, np.ones(3))
+    found, _ = outline(points @ rotation_from_angles(*view).T, triangles[:, ::-1].copy())
+    assert len(found) == 0
+
+
+@pytest.mark.parametrize("tilt", [10.0, 40.0, 70.0, 85.0])
+def test_only_convex_folds_of_a_torus_are_reported(tilt):
+    """Where the line of sight touches, the surface bends towards the viewer iff its normal curvature along it is
+    positive (Koenderink): on a torus (1 / r) cos^2 + (cos v / (R + r cos v)) sin^2 of the angle to the meridian."""
+    major, minor = 2.0, 0.6
+    points, triangles = torus(major, minor)
+    rotation = rotation_from_angles(15.0, tilt, 20.0)
+    edges = edges_of(triangles)
+    crossing, share, _ = occluding_boundary(points @ rotation.T, triangles, edges)
+
+    def frame(p):
+        u, ring = np.arctan2(p[:, 1], p[:, 0]), np.hypot(p[:, 0], p[:, 1])
+        v = np.arctan2(p[:, 2], ring - major)
+        normal = np.stack([np.cos(v) * np.cos(u), np.cos(v) * np.sin(u), np.sin(v)], axis=1)
+        return u, v, normal
+
+    sight = rotation[2]
+    facing = frame(points)[2] @ sight < 0.0
+    folds = np.flatnonzero(facing[edges[:, 0]] != facing[edges[:, 1]])
+    middle = points[edges[folds]].mean(axis=1)
+    u, v, _ = frame(middle)
+    along_parallel = np.stack([-np.sin(u), np.cos(u), np.zeros_like(u)], axis=1) @ sight
+    curvature = (1.0 - along_parallel**2) / minor + along_parallel**2 * np.cos(v) / (major + minor * np.cos(v))
+    clear = np.abs(curvature) > 0.15  # mm^-1: away from where the fold ends in a cusp
+    assert clear.mean() > 0.8
+    agreeing = crossing[folds][clear] == (curvature[clear] > 0.0)
+    assert agreeing.mean() > 0.99
+    if tilt == 85.0:  # nearly edge-on: the far side of the hole is a concave fold
+        assert (curvature < 0.0).mean() > 0.1
+    assert ((share[crossing] >= 0.0) & (share[crossing] <= 1.0)).all()
+
+
+@pytest.mark.kernels
+def test_boundary_kernel_agrees_with_plain_numpy(rng):
+    points, triangles = egg(60, np.array([1.0, 1.4, 0.8]))
+    points = points @ rotation_from_angles(25.0, 10.0, -5.0).T + 0.03 * rng.standard_normal(points.shape)
+    edges = edges_of(triangles)
+    corners = points[triangles]
+    faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normals, triangles[:, k], faces)
+    normals /= np.linalg.norm(normals, axis=1)[:, None]
+    (i, j), z = edges.T, normals[:, 2]
+    nearer = np.where(z[i] < z[j], points[i, 2] < points[j, 2], points[j, 2] < points[i, 2])
+    expected = ((z[i] < 0.0) != (z[j] < 0.0)) & nearer
+    crossing, share, outward = occluding_boundary(points, triangles, edges)
+    np.testing.assert_array_equal(crossing, expected)
+    assert crossing.any()
+    a = z[i] / np.where(expected, z[i] - z[j], 1.0)
+    across = ((1.0 - a)[:, None] * normals[i] + a[:, None] * normals[j])[:, :2]
+    np.testing.assert_allclose(share[expected], a[expected], atol=1e-12)
+    across = across[expected] / np.linalg.norm(across[expected], axis=1)[:, None]
+    np.testing.assert_allclose(outward[expected], across, atol=1e-12)
+
+
+@pytest.mark.kernels
+def test_boundary_kernel_survives_empty_and_flat_meshes():
+    none = np.zeros((0, 3), dtype=np.int32), np.zeros((0, 2), dtype=np.int32)
+    assert [len(part) for part in occluding_boundary(np.zeros((0, 3)), *none)] == [0, 0, 0]
+    flat, triangle, edges = np.zeros((3, 3)), np.array([[0, 1, 2]], dtype=np.int32), np.array([[0, 1]], dtype=np.int32)
+    crossing, _, normals = occluding_boundary(flat, triangle, edges)
+    assert not crossing.any()
+    assert np.isfinite(normals).all()
+
+
+# --- Matching ----------------------------------------------------------------------------------------------------
+
+
+def posed(model, yaw, pitch=0.0, roll=0.0, scale=2.0):
+    """The mean face at a pose, and its 68 semantic points as observed."""
+    rotation = rotation_from_angles(yaw, pitch, roll)
+    coefficients = np.zeros(model.n_identity + model.n_expression)
+    state = PoseAndShape(rotation, np.array([300.0, 250.0]), scale, coefficients)
+    return state, scale * model.semantic_basis.mean @ rotation[:2].T + state.translation
+
+
+def placed(match: ContourMatch, state: PoseAndShape):
+    """Where the matched points lie in the image (S, 2) at the state they were matched at."""
+    points = match.mean + np.tensordot(state.coefficients, match.basis, axes=1)
+    return state.scale * points @ state.rotation[:2].T + state.translation
+
+
+def without_chin(match):
+    return set(match.landmarks.tolist()) - {8}
+
+
+@pytest.mark.parametrize(
+    ("yaw", "sliding"),
+    [
+        (0.0, RIGHT | LEFT), (5.0, RIGHT | LEFT), (-5.0, RIGHT | LEFT),
+        (20.0, LEFT), (45.0, LEFT), (-20.0, RIGHT), (-45.0, RIGHT),
+    ],
+)  # fmt: skip
+def test_the_averted_side_slides_and_both_do_near_frontal(model, yaw, sliding):
+    """yaw > 0 turns the nose to image right: the subject's left, landmarks 9-16, turns away there."""
+    state, observed = posed(model, yaw)
+    match = match_contour(model, state, observed)
+    assert without_chin(match) <= sliding
+    assert len(match.landmarks) == len(set(match.landmarks.tolist()))
+    # The ends of the jaw line may find no outline within the gate; what lies between does.
+    inner = {k for k in sliding if 2 <= k <= 14}
+    assert without_chin(match) >= inner
+
+
+@pytest.mark.parametrize("yaw", [0.0, 20.0, -35.0, 60.0])
+def test_matched_points_are_the_nearest_and_lie_outwards(model, yaw):
+    """The outline lies outside the projected jaw line, at the image side to which its normals point."""
+    state, observed = posed(model, yaw)
+    match = match_contour(model, state, observed)
+    moved = placed(match, state) - observed[match.landmarks]
+    assert np.linalg.norm(moved, axis=1).max() < 0.25 * state.scale * model.face_size
+    assert np.abs((match.normals**2).sum(axis=1) - 1.0).max() < 1e-12
+    for side, direction in ((match.landmarks < 7, -1.0), ((match.landmarks > 9), 1.0)):
+        assert (direction * match.normals[side, 0] > 0.0).all()
+    again = match_contour(model, state, _with(observed, match.landmarks, placed(match, state)))
+    np.testing.assert_allclose(placed(again, state)[np.isin(again.landmarks, match.landmarks)], placed(match, state))
+
+
+def _with(points, indices, values):
+    changed = points.copy()
+    changed[indices] = values
+    return changed
+
+
+def test_mirrored_view_has_the_mirrored_match(model):
+    if model.mirror is None:
+        pytest.skip("the default model has no mirror map")
+    state, observed = posed(model, 25.0)
+    other_state, other = posed(model, -25.0)
+    match, mirrored = match_contour(model, state, observed), match_contour(model, other_state, other)
+    assert {16 - k for k in without_chin(match)} == without_chin(mirrored)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 30.0])
+def test_points_far_from_the_outline_stay_fixed(model, yaw):
+    state, observed = posed(model, yaw)
+    matched = match_contour(model, state, observed).landmarks
+    lost = int(matched[len(matched) // 2])
+    far = _with(observed, [lost], observed[lost] + [0.0, 5.0 * state.scale * model.face_size])
+    np.testing.assert_array_equal(match_contour(model, state, far).landmarks, matched[matched != lost])
+    nowhere = match_contour(model, state, observed + 1e5)
+    assert len(nowhere.landmarks) == 0
+    assert nowhere.basis.shape == (model.n_identity + model.n_expression, 0, 3)
+
+
+def test_matching_does_not_depend_on_the_photo(model):
+    """Scaled, shifted and turned in the plane, the same points of the face are chosen."""
+    state, observed = posed(model, 25.0, scale=2.0)
+    turn = rotation_from_angles(0.0, 0.0, 30.0) @ FRONTAL
+    turned = state._replace(
+        rotation=turn @ state.rotation, scale=8.0, translation=4.0 * turn[:2, :2] @ state.translation + 1000.0
+    )
+    one, other = (
+        match_contour(model, state, observed),
+        match_contour(model, turned, 4.0 * observed @ turn[:2, :2].T + 1000.0),
+    )
+    np.testing.assert_array_equal(other.landmarks, one.landmarks)
+    np.testing.assert_allclose(other.mean, one.mean, atol=1e-8)
+    np.testing.assert_allclose(other.normals, one.normals @ turn[:2, :2].T, atol=1e-8)
+
+
+def egg_model(contour) -> MorphableModel:
+    """A fine egg whose bands are given; the landmarks are the toy's, on the same ellipsoid but for tessellation."""
+    toy = toy_model(vertices=1500, identity=2, expression=1)
+    return replace(toy, contour=contour(toy))
+
+
+def test_bands_of_a_model_find_the_ellipse():
+    """Two half eggs as bands: through the public matching, the points lie on the analytic outline."""
+    model = egg_model(lambda m: JawContour(np.flatnonzero(m.mean[:, 0] < 0.0), np.flatnonzero(m.mean[:, 0] > 0.0)))
+    radii = np.array([75.0, 100.0, 80.0])
+    for yaw in (0.0, 30.0, -50.0):
+        state, _ = posed(model, yaw)
+        inverse = np.linalg.inv(state.rotation[:2] @ np.diag(radii**2) @ state.rotation[:2].T)
+        angle = np.linspace(0.3, np.pi - 0.3, 68)
+        circle = np.stack([-np.cos(angle), np.sin(angle)], axis=1)
+        observed = 2.0 * 75.0 * 1.1 * circle + state.translation
+        match = match_contour(model, state, observed)
+        assert len(match.landmarks) >= 8
+        u = (placed(match, state) - state.translation) / state.scale
+        assert np.abs(np.sqrt(np.einsum("oi,ij,oj->o", u, inverse, u)) - 1.0).max() < 0.01
+        expected = u @ inverse
+        expected /= np.linalg.norm(expected, axis=1)[:, None]
+        assert (match.normals * expected).sum(axis=1).min() > 0.99
+
+
+def rim(model, side):
+    """Vertices of the egg near its outline seen from the front, in order along it: a single row."""
+    mean = model.mean
+    near = np.flatnonzero((np.abs(mean[:, 2]) < 4.0) & (side * mean[:, 0] > 0.0))
+    return near[np.argsort(np.arctan2(mean[near, 1], side * mean[near, 0]))]
+
+
+@pytest.mark.parametrize("connected", [False, True], ids=["apart", "connected"])
+def test_a_single_row_of_candidates_is_the_outline_itself(connected):
+    step = 1 if connected else 3
+    model = egg_model(lambda m: JawContour(rim(m, -1.0)[::step], rim(m, 1.0)[::step]))
+    state, _ = posed(model, 0.0)
+    row = np.concatenate([model.contour.right, model.contour.left])
+    pixels = state.scale * model.mean[row] @ state.rotation[:2].T + state.translation
+    angle = np.linspace(0.1, np.pi - 0.1, 17)
+    observed = np.zeros((68, 2))
+    observed[:17] = 2.0 * 85.0 * np.stack([-np.cos(angle), np.sin(angle)], axis=1) + state.translation
+    match = match_contour(model, state, observed)
+    assert without_chin(match) == RIGHT | LEFT
+    distance = np.linalg.norm(observed[match.landmarks, None] - pixels, axis=2)
+    sides = np.arange(len(row)) < len(model.contour.right)
+    distance[(match.landmarks < 8)[:, None] & ~sides | (match.landmarks > 8)[:, None] & sides] = np.inf
+    unsided = match.landmarks != 8
+    nearest = model.mean[row[distance.argmin(axis=1)]]
+    np.testing.assert_allclose(match.mean[unsided], nearest[unsided], atol=1e-9)
+    tangent = np.stack([-match.normals[:, 1], match.normals[:, 0]], axis=1)
+    radial = (placed(match, state) - state.translation) / (75.0, 100.0) ** 2 if False else None
+    assert radial is None
+    assert np.isfinite(tangent).all()
+
+
+# --- Fitting with it ---------------------------------------------------------------------------------------------
+
+
+def test_outline_points_are_explained_by_the_contour_and_not_by_fixed_points(model):
+    """2D annotations of turned faces: the far jaw points are put on the outline of the true face."""
+    gains, errors = [], []
+    for yaw in (35.0, -35.0):
+        for scene in random_scenes(model, 6, seed=3, yaw=(yaw - 10.0, yaw + 10.0), pitch=(-8.0, 8.0)):
+            match = match_contour(model, scene.state, scene.exact)
+            observed = _with(scene.exact, match.landmarks, placed(match, scene.state))
+            residual, geometry = {}, {}
+            for convention in ("contour", "semantic"):
+                options = facefit.FitOptions(landmark_convention=convention, landmark_sigma=0.01)
+                result = facefit.fit_landmarks(observed, model, options=options)
+                assert result.status.usable
+                jaw = (result.landmarks_fitted - observed)[match.landmarks]
+                residual[convention] = np.sqrt((jaw**2).sum(axis=1).mean()) / scene.face_px
+                moved = result.vertices_image[:, :2] - scene.camera.project(scene.vertices)[:, :2]
+                geometry[convention] = np.sqrt((moved**2).sum(axis=1).mean()) / scene.face_px
+            gains.append(residual["semantic"] - residual["contour"])
+            errors.append((geometry["contour"], geometry["semantic"]))
+    assert np.mean(gains) > 0.0
+    assert (np.array(gains) > 0.0).mean() >= 0.8
+    contour, semantic = np.mean(errors, axis=0)
+    assert contour < semantic

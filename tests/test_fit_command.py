@@ -1,0 +1,507 @@
+"""`facefit fit` from the command line to its files: what it writes, prints and returns, and what it does with bad input."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import trimesh
+from PIL import ExifTags, Image
+
+import facefit
+from facefit.apps.fit import command
+from facefit.apps.fit.summary import describe
+from facefit.apps.fit.writers import output_folders
+
+ASTRONAUT = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
+ALL_FILES = {"fit.npz", "mesh.obj", "overlay.png", "summary.json"}
+
+
+@dataclass(frozen=True)
+class Run:
+    status: int
+    out: str
+    err: str
+
+
+def run(*arguments: object) -> Run:
+    """Run `facefit fit` in this process, errors becoming exit statuses as in the console program."""
+    from facefit.apps.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["facefit", "fit", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+            status = 0
+        except SystemExit as stopped:
+            status = int(stopped.code or 0)
+    assert "Traceback" not in out.getvalue() + err.getvalue()
+    return Run(status, out.getvalue(), err.getvalue())
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def strict(text: str) -> Any:
+    """Parse JSON in which NaN and Infinity are errors."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return strict((folder / "summary.json").read_text())
+
+
+@dataclass(frozen=True)
+class Fitted:
+    run: Run
+    folder: Path
+    result: facefit.FitResult
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def astronaut(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    out = tmp_path_factory.mktemp("out")
+    done = run(ASTRONAUT, "-o", out)
+    folder = out / "astronaut"
+    return Fitted(done, folder, facefit.load_result(folder / "fit.npz"), summary(folder))
+
+
+@pytest.fixture(scope="session")
+def pixels() -> np.ndarray:
+    return facefit.read_image(ASTRONAUT)
+
+
+@pytest.fixture
+def points(astronaut: Fitted) -> np.ndarray:
+    return np.array(astronaut.result.landmarks)
+
+
+@pytest.fixture
+def no_cnn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the seconds of the CNN where a photo is meant to hold no face."""
+    monkeypatch.setattr("facefit.fitting.dlib_detector.DlibDetector.__init__", lambda self: None)
+    monkeypatch.setattr("facefit.fitting.dlib_detector.DlibDetector.allow_cnn", False)
+
+
+# --- One good photo ----------------------------------------------------------------------------------------------
+
+
+def test_a_photo_becomes_four_files(astronaut: Fitted) -> None:
+    assert astronaut.run.status == 0
+    assert astronaut.run.err == ""
+    assert files(astronaut.folder.parent) == {f"astronaut/{name}" for name in ALL_FILES}
+
+
+def test_the_terminal_tells_what_a_person_asks(astronaut: Fitted) -> None:
+    lines = {line.split()[0]: line for line in astronaut.run.out.splitlines()}
+    assert list(lines) == ["photo", "found", "fit", "error", "pose", "written", "time"]
+    assert "dlib-hog, score" in lines["found"]
+    assert "the fit converged" in lines["fit"]
+    assert f"{astronaut.result.landmark_error:.1f} px" in lines["error"]
+    assert "% of the face" in lines["error"]
+    assert str(astronaut.folder) in lines["written"]
+    for step in ("start", "read", "detect", "landmark", "draw", "write"):
+        assert f"{step} " in lines["time"]
+
+
+def test_the_summary_says_it_all(astronaut: Fitted) -> None:
+    told, result = astronaut.summary, astronaut.result
+    assert told["status"] == "CONVERGED"
+    assert told["usable"] is True
+    assert told["detector"] == "dlib-hog"
+    assert "300-W" in told["detector_licence"]
+    assert set(told["files"]) == ALL_FILES
+    assert told["facefit"] == facefit.__version__
+    assert told["model"]["hash"] == facefit.load_model("default").hash
+    assert told["landmark_error_px"] == pytest.approx(result.landmark_error)
+    width, height = np.ptp(result.landmarks, axis=0)
+    assert told["landmark_error_percent"] == pytest.approx(100.0 * result.landmark_error / np.sqrt(width * height))
+    assert told["landmark_error_percent"] < 6.0
+    assert all(abs(angle) < 10.0 for angle in told["pose_degrees"].values())
+    np.testing.assert_array_equal(told["camera"]["rotation"], result.camera.rotation)
+    assert list(told["expression"]) == list(facefit.load_model("default").expression_names)
+    assert told["stages"][0]["name"] == "landmark"
+    assert set(told["seconds"]) == {"read", "detect", "landmark", "draw", "write"}
+    assert all(seconds >= 0.0 for seconds in told["seconds"].values())
+
+
+def test_the_mesh_is_the_fit(astronaut: Fitted) -> None:
+    mesh = trimesh.load(astronaut.folder / "mesh.obj", process=False)
+    assert mesh.vertices.shape == astronaut.result.vertices.shape
+    np.testing.assert_allclose(mesh.vertices, astronaut.result.vertices, rtol=0.0, atol=1e-4)
+    np.testing.assert_array_equal(mesh.faces, astronaut.result.triangles)
+
+
+def test_the_result_is_the_library_s(astronaut: Fitted, pixels: np.ndarray) -> None:
+    np.testing.assert_array_equal(facefit.fit(pixels).vertices_image, astronaut.result.vertices_image)
+
+
+def test_the_picture_opens(astronaut: Fitted) -> None:
+    with Image.open(astronaut.folder / "overlay.png") as picture:
+        picture.load()
+        assert picture.mode == "RGB"
+        assert min(picture.size) > 900
+
+
+def test_json_is_the_summary_and_nothing_else(tmp_path: Path, astronaut: Fitted) -> None:
+    done = run(ASTRONAUT, "-o", tmp_path, "--json", "--formats", "npz")
+    assert done.status == 0
+    assert done.err == ""
+    (line,) = done.out.splitlines()
+    told = strict(line)
+    written = summary(tmp_path / "astronaut")
+    assert told == written
+    for name in ("status", "box", "landmark_error_px", "identity", "expression", "model", "options", "image"):
+        assert told[name] == astronaut.summary[name]
+
+
+def test_quiet_says_nothing_of_success(tmp_path: Path) -> None:
+    assert run(ASTRONAUT, "-o", tmp_path, "--quiet", "--formats", "npz") == Run(0, "", "")
+
+
+def test_all_eight_orientations_are_one_photo(tmp_path: Path, pixels: np.ndarray, astronaut: Fitted) -> None:
+    """The file stores the photo turned and says so; upright, it is the same photo, so the fit is the same."""
+    turn: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a),  # stored a quarter turn counter-clockwise: show it turned clockwise
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }
+    photos = []
+    for orientation, stored in turn.items():
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = orientation
+        photos.append(tmp_path / f"turned{orientation}.{'png' if orientation % 2 else 'tif'}")
+        Image.fromarray(np.ascontiguousarray(stored(pixels))).save(photos[-1], exif=exif)
+    assert run(*photos, "-o", tmp_path / "out", "--formats", "npz").status == 0
+    for orientation in turn:
+        result = facefit.load_result(tmp_path / "out" / f"turned{orientation}" / "fit.npz")
+        np.testing.assert_allclose(result.vertices_image, astronaut.result.vertices_image, rtol=0.0, atol=1e-3)
+        assert summary(tmp_path / "out" / f"turned{orientation}")["image"]["orientation"] == orientation
+
+
+# --- Several photos and faces ------------------------------------------------------------------------------------
+
+
+def test_one_bad_photo_among_good_ones_stops_nobody(tmp_path: Path, pixels: np.ndarray) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    photos = [tmp_path / name for name in ("a.png", "bad.jpg", "b.png", "missing.png", "c.png")]
+    done = run(*photos, "-o", tmp_path / "out", "--formats", "npz,obj")
+    assert done.status == 3
+    for name in names:
+        assert files(tmp_path / "out" / name) == ALL_FILES - {"overlay.png"}
+    for name in ("bad", "missing"):
+        assert files(tmp_path / "out" / name) == {"summary.json"}
+        assert summary(tmp_path / "out" / name)["status"] == "BAD_INPUT"
+    assert [line.split(": ")[1] for line in done.err.splitlines()] == [str(photos[1]), str(photos[3])]
+    assert [line.split()[0] for line in done.out.splitlines()] == ["photo", *(p.name for p in photos), "3"]
+
+
+def two_faces(pixels: np.ndarray) -> Image.Image:
+    """The same head twice, the second one smaller."""
+    head = Image.fromarray(pixels[:260, 90:350])
+    sheet = Image.new("RGB", (560, 320), (128, 128, 128))
+    sheet.paste(head, (10, 30))
+    sheet.paste(head.resize((208, 208)), (320, 60))
+    return sheet
+
+
+def test_two_faces(tmp_path: Path, pixels: np.ndarray) -> None:
+    two_faces(pixels).save(tmp_path / "pair.png")
+    done = run(tmp_path / "pair.png", "-o", tmp_path / "out", "--faces", "all", "--json", "--formats", "npz,obj")
+    assert done.status == 0
+    first, second = (strict(line) for line in done.out.splitlines())
+    assert (first["face_index"], second["face_index"]) == (0, 1)
+    assert first["box"][0] < 280 < second["box"][0]
+    assert first["camera"]["scale"] > second["camera"]["scale"]
+    ours = ALL_FILES - {"overlay.png"}
+    assert files(tmp_path / "out" / "pair") == ours | {f"face-2/{name}" for name in ours}
+
+    (tmp_path / "out/pair/face-2/note.txt").write_text("mine")
+    (tmp_path / "out/pair/mesh.txt").write_text("mine")
+    assert run(tmp_path / "pair.png", "-o", tmp_path / "out", "--formats", "npz").status == 0
+    left = {"fit.npz", "summary.json", "face-2/note.txt", "mesh.txt"}
+    assert files(tmp_path / "out" / "pair") == left, "a later run leaves no file of ours behind that is not its own"
+
+
+def test_a_folder_stands_for_its_pictures(tmp_path: Path, pixels: np.ndarray) -> None:
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    for name in ("b.PNG", "a.png", "deeper/c.png", ".hidden.png"):
+        Image.fromarray(pixels).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    done = run(tmp_path / "in", tmp_path / "in" / "a.png", "-o", tmp_path / "out", "--formats", "npz", "--json")
+    assert done.status == 0
+    assert [Path(strict(line)["photo"]).name for line in done.out.splitlines()] == ["a.png", "b.PNG"]
+
+
+@pytest.mark.parametrize(
+    ("photos", "expected"),
+    [
+        (["a/photo.jpg", "b/photo.png", "c/PHOTO.jpg"], ["photo", "photo-2", "PHOTO-3"]),
+        (["photo.jpg", "x/photo.jpg", "photo-2.jpg"], ["photo", "photo-2", "photo-2-2"]),
+        (["...jpg", "..jpg", ".hidden.jpg", " .png"], ["image", "image-2", "hidden", "image-3"]),
+    ],
+)
+def test_folders_of_photos(photos: list[str], expected: list[str]) -> None:
+    assert output_folders([Path(name) for name in photos], Path("out")) == [Path("out") / name for name in expected]
+
+
+# --- Given landmarks ---------------------------------------------------------------------------------------------
+
+
+def fit_points(tmp_path: Path, points: np.ndarray, *options: object, suffix: str = ".npy") -> Run:
+    path = tmp_path / f"points{suffix}"
+    np.save(path, points)
+    return run(ASTRONAUT, "--landmarks", path, "-o", tmp_path / "out", "--json", *options)
+
+
+def test_landmarks_spare_the_detector(tmp_path: Path, points: np.ndarray, astronaut: Fitted) -> None:
+    with mock.patch("facefit.fitting.dlib_detector.DlibDetector.detect", side_effect=AssertionError):
+        done = fit_points(tmp_path, points, "--landmark-convention", "contour", "--landmark-sigma", "0.02")
+    assert done.status == 0
+    told = strict(done.out)
+    assert told["detector"] is None
+    assert told["detector_licence"] is None
+    assert told["options"]["landmark_convention"] == "contour"
+    assert told["options"]["landmark_sigma"] == 0.02
+    assert "detect" not in told["seconds"]
+    for name, angle in told["pose_degrees"].items():
+        assert abs(angle - astronaut.summary["pose_degrees"][name]) < 4.0
+
+
+def test_the_origin_of_a_file_is_honoured(tmp_path: Path, points: np.ndarray) -> None:
+    zero = strict(fit_points(tmp_path, points, "--formats", "npz").out)
+    one = strict(fit_points(tmp_path, points + 1.0, "--landmark-origin", "1", "--formats", "npz").out)
+    np.testing.assert_allclose(one["camera"]["translation"], zero["camera"]["translation"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "status"),
+    [
+        (lambda p: np.where(np.arange(68)[:, None] == 30, np.nan, p), "BAD_INPUT"),
+        (lambda p: np.full_like(p, 17.0), "DEGENERATE"),
+        (lambda p: np.outer(np.linspace(0.0, 1.0, 68), [100.0, 40.0]), "DEGENERATE"),
+    ],
+    ids=["NaN", "all equal", "collinear"],
+)
+def test_landmarks_that_are_no_face(
+    tmp_path: Path, points: np.ndarray, spoil: Callable[[np.ndarray], np.ndarray], status: str
+) -> None:
+    assert fit_points(tmp_path, points).status == 0
+    done = fit_points(tmp_path, spoil(points))
+    assert done.status == 3
+    assert strict(done.out)["status"] == status
+    assert len(done.err.splitlines()) == 1
+    assert files(tmp_path / "out") == {"astronaut/summary.json"}, "the good run's mesh must not pass for this one's"
+
+
+@pytest.mark.parametrize(
+    "move", [lambda p: 1e6 * p, lambda p: p + [1e4, -1e4]], ids=["a huge face", "far outside the photo"]
+)
+def test_landmarks_of_odd_size_or_place_are_a_good_fit(
+    tmp_path: Path, points: np.ndarray, move: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    plain = strict(fit_points(tmp_path, points, "--formats", "npz").out)
+    done = fit_points(tmp_path, move(points))
+    assert done.status == 0
+    moved = strict(done.out)
+    np.testing.assert_allclose(moved["identity"], plain["identity"], atol=1e-4)
+    assert files(tmp_path / "out" / "astronaut") == ALL_FILES
+
+
+# --- Photos that cannot be fitted --------------------------------------------------------------------------------
+
+
+def _truncated(path: Path) -> None:
+    path.write_bytes(ASTRONAUT.read_bytes()[:20000])
+
+
+BAD_PHOTOS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "no face": ("a.png", lambda p: Image.new("RGB", (200, 200), (90, 120, 150)).save(p), "NO_FACE"),
+    "1 x 1": ("a.png", lambda p: Image.new("RGB", (1, 1)).save(p), "NO_FACE"),
+    "65,000 x 1": ("a.png", lambda p: Image.new("RGB", (65000, 1)).save(p), "NO_FACE"),
+    "100 megapixels": ("a.png", lambda p: Image.new("1", (10000, 10000)).save(p), "BAD_INPUT"),
+    "truncated": ("a.jpg", _truncated, "BAD_INPUT"),
+    "text": ("a.jpg", lambda p: p.write_text("no picture"), "BAD_INPUT"),
+    "empty": ("a.png", lambda p: p.write_bytes(b""), "BAD_INPUT"),
+}
+
+
+@pytest.mark.usefixtures("no_cnn")
+@pytest.mark.parametrize("kind", BAD_PHOTOS)
+def test_a_photo_that_cannot_be_fitted(tmp_path: Path, kind: str) -> None:
+    name, make, status = BAD_PHOTOS[kind]
+    make(tmp_path / name)
+    done = run(tmp_path / name, "-o", tmp_path / "out")
+    assert done.status == 3
+    (sentence,) = done.err.splitlines()
+    assert sentence.startswith(f"facefit: {tmp_path / name}: ")
+    assert files(tmp_path / "out") == {"a/summary.json"}
+    told = summary(tmp_path / "out" / "a")
+    assert told["status"] == status
+    assert told["usable"] is False
+    assert sentence.endswith(told["message"])
+    assert told["camera"] is None
+
+
+@pytest.mark.usefixtures("no_cnn")
+def test_no_face_among_all_faces(tmp_path: Path) -> None:
+    Image.new("RGB", (200, 200), (90, 120, 150)).save(tmp_path / "a.png")
+    done = run(tmp_path / "a.png", "-o", tmp_path / "out", "--faces", "all", "--json")
+    assert done.status == 3
+    assert strict(done.out)["status"] == "NO_FACE"
+
+
+def test_names_that_no_terminal_can_show(tmp_path: Path) -> None:
+    names = [b"\xff\xfe.jpg", b"line\nfeed.jpg", b"\x1b[31mred.jpg", b"[bold]x[/nonsense].jpg"]
+    photos = [
+        Path(sys.intern(bytes(tmp_path / "x").decode()[:-1])) / name.decode("utf-8", "surrogateescape")
+        for name in names
+    ]
+    for photo in photos:
+        photo.write_text("no picture")
+    done = run(*photos, "-o", tmp_path / "out")
+    assert done.status == 3
+    assert len(done.err.splitlines()) == len(photos)
+    assert "\x1b" not in done.out + done.err
+    (done.out + done.err).encode()
+    assert run(photos[0], "-o", tmp_path / "out", "--json").out.isascii()
+
+
+# --- Wrong calls -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.jpg"], "missing.jpg: expected a photo, got no such file"),
+        (["x" * 5000], "expected a photo, got no such file"),
+        (["folder"], "folder: expected a photo, got a folder without pictures"),
+        ([ASTRONAUT, "--model", "missing"], "model 'missing'"),
+        ([ASTRONAUT, "--model", "text.npz"], "text.npz"),
+        ([ASTRONAUT, "--formats", "npz,exe"], "--formats: expected one or more of npz,obj,png, got 'exe'"),
+        ([ASTRONAUT, "--formats", ""], "--formats"),
+        ([ASTRONAUT, "--stages", "landmark,magic"], "stages"),
+        ([ASTRONAUT, "--renderer", "gl"], "renderer 'gl'"),
+        ([ASTRONAUT, "--landmark-sigma", "-1"], "landmark_sigma"),
+        ([ASTRONAUT, "--landmark-sigma", "nan"], "landmark_sigma"),
+        ([ASTRONAUT, "--landmark-origin", "1"], "--landmark-origin: expected --landmarks"),
+        ([ASTRONAUT, "--landmarks", "missing.pts"], "missing.pts"),
+        ([ASTRONAUT, "--landmarks", "short.npy"], "expected shape (68, 2), got (67, 2)"),
+        ([ASTRONAUT, "text.npz", "--landmarks", "good.npy"], "--landmarks: expected exactly one photo, got 2"),
+        ([ASTRONAUT, "--landmarks", "good.npy", "--faces", "all"], "--faces all"),
+        ([ASTRONAUT, "--landmarks", "good.npy", "--landmark-origin", "2"], "2"),
+        ([ASTRONAUT, "--faces", "some"], "some"),
+        ([ASTRONAUT, "--renderer", "pencil"], "pencil"),
+        ([ASTRONAUT, "--no-such-option"], "--no-such-option"),
+        ([ASTRONAUT, "-o", "text.npz/out"], "text.npz/out/astronaut: cannot be written to"),
+    ],
+)
+def test_a_wrong_call_says_so_and_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("text.npz").write_text("not a model")
+    np.save("short.npy", np.zeros((67, 2)))
+    np.save("good.npy", np.zeros((68, 2)))
+    before = files(tmp_path)
+    with mock.patch("facefit.fitting.dlib_detector.DlibDetector.detect", side_effect=AssertionError):
+        done = run(*arguments)
+    assert done.status == 2
+    assert done.out == ""
+    assert sentence in done.err
+    assert files(tmp_path) == before
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "astronaut").write_text("a file")
+    done = run(ASTRONAUT, "-o", tmp_path)
+    assert done.status == 2
+    assert (tmp_path / "astronaut").read_text() == "a file"
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path: Path, points: np.ndarray) -> None:
+    assert fit_points(tmp_path, points).status == 0
+    with mock.patch("facefit.fitting.result_files.np.savez_compressed", side_effect=OSError(28, "No space left")):
+        done = fit_points(tmp_path, points)
+    assert done.status == 2
+    assert "No space left" in done.err
+    assert not (tmp_path / "out/astronaut/summary.json").exists(), "no summary vouches for the old files"
+    assert files(tmp_path / "out" / "astronaut") <= ALL_FILES, "no temporary file is left"
+
+
+# --- Details -----------------------------------------------------------------------------------------------------
+
+
+def test_a_summary_holds_no_nan() -> None:
+    result = facefit.FitResult(
+        facefit.FitStatus.DIVERGED,
+        "message",
+        detector_score=float("nan"),
+        identity=np.array([1.0, np.inf]),
+        provenance={"options": {"max_seconds": float("inf")}},
+    )
+    told = strict(json.dumps(describe(result, facefit.load_model("default"))))
+    assert told["detector_score"] is None
+    assert told["identity"] == [1.0, None]
+    assert told["options"] == {"max_seconds": None}
+
+
+def test_compilation_is_shown_once(tmp_path: Path, points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "points.npy", points)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # Numba itself has read the variable long ago
+    monkeypatch.delenv("NUMBA_DISABLE_JIT", raising=False)
+    arguments = (ASTRONAUT, "--landmarks", tmp_path / "points.npy", "-o", tmp_path / "out", "--formats", "npz")
+    first, second = run(*arguments), run(*arguments)
+    assert "compiling" in first.err
+    assert "compile " in first.out
+    assert "compil" not in second.err + second.out
+
+
+def test_layers_agree_on_names() -> None:
+    from facefit.apps.fit.writers import FILES
+    from facefit.fitting.landmarks import LandmarkConvention
+
+    assert tuple(FILES) == command.FORMATS
+    assert [c.value for c in command.Convention] == [c.value for c in LandmarkConvention]
+
+
+def test_from_a_shell(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    program = [sys.executable, "-P", "-m", "facefit.apps.main", "fit"]
+    done = subprocess.run(
+        [*program, ASTRONAUT, "bad.jpg", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 3
+    good, bad = (strict(line) for line in done.stdout.splitlines())
+    assert (good["status"], bad["status"]) == ("CONVERGED", "BAD_INPUT")
+    assert files(tmp_path / "out") == {f"astronaut/{name}" for name in ALL_FILES} | {"bad/summary.json"}
+    assert done.stderr.startswith("facefit: bad.jpg: expected")
