@@ -85,7 +85,8 @@ def main() -> None:
             times.append(time.perf_counter() - started)
         iterations = np.mean([r.iterations for r in results])
         print(f"landmark fit with contour, {model.n_identity} + {model.n_expression} coefficients, one core")
-        print(f"  median {1e3 * np.median(times):.2f} ms, fastest {1e3 * min(times):.2f} ms, {iterations:.1f} iterations")
+        middle, fastest = 1e3 * np.median(times), 1e3 * min(times)
+        print(f"  median {middle:.2f} ms, fastest {fastest:.2f} ms, {iterations:.1f} iterations")
 
         spent: dict[str, float] = defaultdict(float)
         for label, (home, name) in STEPS.items():

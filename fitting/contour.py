@@ -35,7 +35,7 @@ from .landmark_problem import PoseAndShape
 Array = NDArray[np.float64]
 
 FRONTAL_DEGREES = 7.5
-GATE = 0.25
+GATE = 0.1
 SLACK = 1.0 / 3.0
 RIGHT_JAW, LEFT_JAW = np.arange(0, 8), np.arange(9, 17)
 CHIN = 8

@@ -48,6 +48,10 @@ class FaceDetector(Protocol):
     def landmark_sigma(self) -> Array:
         """(68,) standard deviation of each coordinate of each point, relative to sqrt(w h) of the points' box."""
 
+    @property
+    def opening_correlation(self) -> float:
+        """Correlation, 0 to 1, of the errors of the upper and the lower point of a lid or lip pair."""
+
     def detect(self, image: Pixels) -> list[Detection]:
         """Return the faces of an image (H, W, 3), uint8 RGB, the largest box first; an empty list where none is."""
 

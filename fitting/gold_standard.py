@@ -91,7 +91,7 @@ def _affine(x: Array, y: Array, w2: Array) -> AffineCamera:
     singular = np.linalg.svd(normalised, compute_uv=False)
     if singular[1] < MIN_ASPECT * singular[0]:
         raise DegenerateConfigurationError("the image points lie (nearly) on a line")
-    matrix = normalised * (image_spread / spread)
+    matrix = normalised * np.float64(image_spread / spread)
     return AffineCamera(matrix, image_centre - matrix @ centre)
 
 

@@ -219,14 +219,18 @@ def _fit_one(session: _Session, face: _Face) -> FitResult:
 
 def _assumptions(options: FitOptions, detector: FaceDetector | None) -> tuple[LandmarkNoise, LandmarkConvention]:
     """Return noise and convention: the caller's choice, else the detector's, else those of given landmarks."""
-
-    def choose(chosen: Any, name: str, otherwise: Any) -> Any:
-        return chosen if chosen is not None else getattr(detector, name, otherwise)
-
-    sigma = choose(options.landmark_sigma, "landmark_sigma", GIVEN_SIGMA)
-    correlation = choose(options.opening_correlation, "opening_correlation", 0.0)
-    convention = choose(options.landmark_convention, "landmark_convention", LandmarkConvention.SEMANTIC)
-    return LandmarkNoise(expand_sigma(sigma), correlation), LandmarkConvention(convention)
+    sigma: ArrayLike = GIVEN_SIGMA
+    correlation, convention = 0.0, LandmarkConvention.SEMANTIC
+    if detector is not None:
+        sigma, correlation = detector.landmark_sigma, detector.opening_correlation
+        convention = detector.landmark_convention
+    if options.landmark_sigma is not None:
+        sigma = options.landmark_sigma
+    if options.opening_correlation is not None:
+        correlation = options.opening_correlation
+    if options.landmark_convention is not None:
+        convention = LandmarkConvention(options.landmark_convention)
+    return LandmarkNoise(expand_sigma(sigma), correlation), convention
 
 
 def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkNoise, report: StageReport) -> FitResult:

@@ -2,10 +2,11 @@
 
 Arrays stand under their field's name and are absent where the field is None; the camera is `camera.kind`,
 `camera.rotation`, ...; texts are 0-d string arrays; `stages` and `provenance` are JSON texts; `schema` is the version.
+JSON knows no infinity: such numbers become the texts "inf", "-inf" and "nan".
 """
 
 import json
-import zipfile
+import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..models.errors import FacefitError, OutputError
+from ..models.archives import read_arrays
+from ..models.errors import InvalidInputError, OutputError
 from ..models.files import atomic_write
 from ..render.cameras import Camera, Perspective, ScaledOrthographic
 from .results import FitResult, StageReport
@@ -26,10 +28,13 @@ _TEXTS = ("message", "detector")
 
 
 def save(result: FitResult, path: str | Path) -> None:
-    """Write `result` to `path` (.npz); the file appears whole or not at all. OutputError where it cannot be written."""
+    """Write `result` to `path` (.npz); the file appears whole or not at all.
+
+    OutputError where it cannot be written; InvalidInputError where a field holds what such a file cannot.
+    """
     arrays: dict[str, Any] = {"schema": SCHEMA, "status": result.status.name}
-    arrays["stages"] = json.dumps([asdict(stage) | {"status": stage.status.name} for stage in result.stages])
-    arrays["provenance"] = json.dumps(result.provenance)
+    arrays["stages"] = _json([asdict(stage) | {"status": stage.status.name} for stage in result.stages])
+    arrays["provenance"] = _json(result.provenance)
     for item in fields(result):
         value = getattr(result, item.name)
         if item.name in arrays or value is None:
@@ -39,33 +44,51 @@ def save(result: FitResult, path: str | Path) -> None:
             arrays |= {f"camera.{part.name}": getattr(value, part.name) for part in fields(value)}
         else:
             arrays[item.name] = value
+    arrays = {name: _plain(name, value) for name, value in arrays.items()}
     with atomic_write(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(value) for name, value in arrays.items()})
+        np.savez_compressed(file, **arrays)
 
 
 def load_result(path: str | Path) -> FitResult:
     """Read a result written by `save`; OutputError where the file is missing, damaged or of another version."""
+    arrays = read_arrays(path, OutputError)
+    version = str(arrays.pop("schema", None))
+    if version != str(SCHEMA):
+        raise OutputError(f"{path}: expected a result of schema {SCHEMA}, got {version}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if int(arrays.pop("schema")) != SCHEMA:
-            raise OutputError(f"{path}: expected a result of schema {SCHEMA}, got another")
         return _result(arrays)
-    except FacefitError:
-        raise
-    except FileNotFoundError:
-        raise OutputError(f"{path}: no such file") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise OutputError(f"{path}: not a readable result ({type(problem).__name__}: {problem})") from None
+
+
+def _plain(name: str, value: Any) -> NDArray[Any]:
+    """Return `value` as an array of numbers or text: anything else could only be pickled."""
+    array = np.asarray(value)
+    if array.dtype.hasobject:
+        raise InvalidInputError(f"{name}: expected numbers or text, got {type(value).__name__}")
+    return array
+
+
+def _json(value: Any) -> str:
+    try:
+        return json.dumps(_finite(value), allow_nan=False)
+    except (TypeError, ValueError) as problem:
+        raise InvalidInputError(f"stages and provenance: expected JSON types, got {problem}") from None
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with the numbers that JSON lacks as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _result(arrays: dict[str, NDArray[Any]]) -> FitResult:
     values: dict[str, Any] = {
         "status": FitStatus[str(arrays.pop("status"))],
-        "stages": tuple(
-            StageReport(**stage | {"status": FitStatus[stage["status"]]})
-            for stage in json.loads(str(arrays.pop("stages")))
-        ),
+        "stages": tuple(_stage(stage) for stage in json.loads(str(arrays.pop("stages")))),
         "provenance": json.loads(str(arrays.pop("provenance"))),
         "camera": _camera({name: arrays.pop(name) for name in list(arrays) if name.startswith("camera.")}),
     }
@@ -77,6 +100,13 @@ def _result(arrays: dict[str, NDArray[Any]]) -> FitResult:
         else:
             values[name] = value
     return FitResult(**values)
+
+
+def _stage(parts: dict[str, Any]) -> StageReport:
+    energies = {
+        name: {term: float(nats) for term, nats in parts[name].items()} for name in ("energy_before", "energy_after")
+    }
+    return StageReport(**parts | energies | {"status": FitStatus[parts["status"]]})
 
 
 def _camera(arrays: dict[str, NDArray[Any]]) -> Camera | None:

@@ -21,7 +21,7 @@ class ContourBand:
     basis: PointBasis  # the candidates first, then the ring of vertices around them
     candidates: int  # how many of the points are candidates
     triangles: Indices  # (T, 3) all triangles that touch a candidate
-    edges: Indices  # (E, 2) edges between two candidates; none where the candidates are single rows of vertices
+    edges: Indices  # (E, 2) of the triangles between three candidates; none where those are single rows of vertices
 
 
 def band_around(line: NDArray[np.float64], vertices: NDArray[np.floating], width: float, side: float) -> Indices:
@@ -38,13 +38,16 @@ def band_around(line: NDArray[np.float64], vertices: NDArray[np.floating], width
 
 
 def local_topology(candidates: Indices, triangles: Indices) -> tuple[Indices, Indices, Indices]:
-    """Return (vertices, triangles, edges): candidates and their ring, and the mesh about them in local indices."""
+    """Return (vertices, triangles, edges): candidates and their ring, and the mesh about them in local indices.
+
+    Edges are those of triangles between candidates only: a single row has none, whether its vertices are joined or not.
+    """
     touching = triangles[np.isin(triangles, candidates).any(axis=1)]
     ring = np.setdiff1d(touching, candidates)
     chosen = np.concatenate([candidates, ring]).astype(np.int32)
     local = np.full(int(max(triangles.max(initial=0), chosen.max(initial=0))) + 1, -1, dtype=np.int32)
     local[chosen] = np.arange(len(chosen), dtype=np.int32)
     faces = local[touching]
-    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
-    edges = np.unique(edges[edges[:, 1] < len(candidates)], axis=0)
+    inner = faces[(faces < len(candidates)).all(axis=1)]
+    edges = np.unique(np.sort(inner[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
     return chosen, read_only(faces), read_only(edges.astype(np.int32))

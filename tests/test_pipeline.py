@@ -36,6 +36,7 @@ class StubDetector:
     faces: tuple[np.ndarray, ...]
     name: str = "stub"
     landmark_convention: LandmarkConvention = LandmarkConvention.SEMANTIC
+    opening_correlation: float = 0.0
 
     @property
     def landmark_sigma(self) -> np.ndarray:

@@ -16,6 +16,7 @@ from ...fitting.options import FitOptions
 from ...fitting.pipeline import fit, fit_faces, fit_landmarks
 from ...fitting.results import FitResult
 from ...fitting.status import FitStatus
+from ...fitting.threads import single_threaded_blas
 from ...models.errors import ImageError, MissingDependencyError
 from ...models.morphable_model import MorphableModel
 from ...render.renderer import Renderer
@@ -125,7 +126,7 @@ def _write(
     own = face_folder(folder, result.face_index)
     overlay = None
     if image is not None and result.status.usable and "png" in tools.formats:
-        with watch.time("draw"):
+        with watch.time("draw"), single_threaded_blas():
             overlay = draw_overlay(image.pixels, result, tools.model, tools.renderer, _title(photo, result, tools))
     with watch.time("write"):
         files = write_face(own, result, overlay, tools.formats)

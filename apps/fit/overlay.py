@@ -36,7 +36,7 @@ from ...render.spherical_harmonics import estimate_lighting
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
 
-SIDE = 448  # px of a panel
+SIDE = 416  # px of a panel
 HEAD_CENTRE = (0.0, -14.0, -40.0)  # mm, model frame: what the window is centred on
 HEAD_RADIUS = 150.0  # mm from there to the window's sides
 TURN = 40.0  # degrees of yaw of the turned views
@@ -125,10 +125,7 @@ def draw_overlay(
         Panel(_landmarks(photo, window, result), "landmarks"),
         Panel(over(photo, _faded(clay, face)), "geometry"),
         Panel(over(photo, _faded(lit, face)), "mean albedo in the photo's light"),
-        *(
-            Panel(_turned(renderer, yaw, *mesh), f"turned to yaw {yaw:+.0f}°".replace("-", "−"))
-            for yaw in (-TURN, TURN)
-        ),
+        *(Panel(_turned(renderer, yaw, *mesh), f"turned to yaw {yaw:+.0f}°") for yaw in (-TURN, TURN)),
     ]
     return _titled(montage(panels, 3), title)
 

@@ -269,7 +269,20 @@ def _mouth_interior(mean: Array, landmarks: Array, triangles: NDArray[np.int32])
     return near[mean[triangles[front], 2].min(axis=1) - mean[near, 2] > 2.0]
 
 
-_LIPS = [(k, k + 1) for k in range(49, 53)] + [(k, k + 1) for k in range(55, 59)] + [(61, 51), (63, 52), (66, 57)]
+_LIPS = [
+    (49, 50),
+    (50, 51),
+    (51, 52),
+    (52, 53),
+    (55, 56),
+    (56, 57),
+    (57, 58),
+    (58, 59),
+    (61, 50),
+    (62, 51),
+    (63, 52),
+    (66, 57),
+]
 
 
 def _source_transform(origin: Array) -> Array:

@@ -1,0 +1,117 @@
+"""Options: unknown names raise and say what was expected and got, nothing can be changed, nothing is ignored."""
+
+from dataclasses import FrozenInstanceError, fields
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scenes import random_scene, toy_model
+
+import facefit
+from facefit.fitting.gauss_newton import GaussNewtonOptions
+from facefit.fitting.landmark_stage import LandmarkStageOptions
+from facefit.fitting.landmarks import LandmarkConvention
+from facefit.fitting.options import STAGES, FitOptions
+from facefit.fitting.status import FitStatus
+from facefit.models.errors import InvalidInputError
+
+
+@pytest.mark.parametrize("stages", [("landmark", "photometrik"), ("Landmark",), (), ("photometric",), "land", None, 3])
+def test_unknown_stages_raise(stages):
+    with pytest.raises(InvalidInputError, match=r"stages: expected .*landmark.*, got ") as caught:
+        FitOptions(stages=stages)
+    assert str(stages if stages != "land" else "'l', 'a'") in str(caught.value)
+
+
+@pytest.mark.parametrize("stages", [("landmark", "landmark")])
+def test_repeated_stages_raise(stages):
+    with pytest.raises(InvalidInputError, match="stages: expected"):
+        FitOptions(stages=stages)
+
+
+@pytest.mark.parametrize("convention", ["contours", "Semantic", "", 3])
+def test_unknown_conventions_raise(convention):
+    with pytest.raises(InvalidInputError, match="landmark_convention: expected contour or semantic, got ") as caught:
+        FitOptions(landmark_convention=convention)
+    assert repr(convention) in str(caught.value)
+
+
+@pytest.mark.parametrize("convention", LandmarkConvention)
+def test_conventions_may_be_given_by_name(convention):
+    assert FitOptions(landmark_convention=str(convention)).landmark_convention is convention
+    assert FitOptions(landmark_convention=convention).landmark_convention is convention
+    assert FitOptions().landmark_convention is None
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, np.nan])
+def test_impossible_time_limits_raise(seconds):
+    with pytest.raises(InvalidInputError, match=f"max_seconds: expected a positive number, got {seconds}"):
+        FitOptions(max_seconds=seconds)
+
+
+@pytest.mark.parametrize("sigma", [0.0, -0.1, np.nan, [0.1] * 67, "much"])
+def test_impossible_sigmas_raise(sigma):
+    with pytest.raises(InvalidInputError, match="landmark_sigma: expected"):
+        fitted(FitOptions(landmark_sigma=sigma))
+
+
+@pytest.mark.parametrize("correlation", [1.0, -0.1, np.nan])
+def test_impossible_correlations_raise(correlation):
+    with pytest.raises(InvalidInputError, match="opening_correlation: expected 0 <= rho < 1, got"):
+        fitted(FitOptions(opening_correlation=correlation))
+
+
+@pytest.mark.parametrize("options", [FitOptions, LandmarkStageOptions, GaussNewtonOptions])
+def test_options_are_frozen_and_know_their_names(options):
+    made = options()
+    for item in fields(made):
+        with pytest.raises(FrozenInstanceError):
+            setattr(made, item.name, None)
+    with pytest.raises(TypeError, match="no_such_option"):
+        options(no_such_option=1)
+
+
+def test_stages_are_kept_as_a_tuple():
+    assert FitOptions(stages=["landmark"]).stages == ("landmark",)
+    assert "landmark" in STAGES
+
+
+def fitted(options):
+    scene = random_scene(toy_model(), np.random.default_rng(4), sigma=0.03)
+    return facefit.fit_landmarks(scene.landmarks, model=scene.model, options=options)
+
+
+SIGMAS = np.full(68, 0.03)
+SIGMAS[:17] = np.inf
+
+CHOICES = {
+    "landmark_sigma": FitOptions(landmark_sigma=0.1),
+    "landmark_sigma of each": FitOptions(landmark_sigma=SIGMAS),
+    "opening_correlation": FitOptions(opening_correlation=0.8),
+    "identity_prior": FitOptions(landmark=LandmarkStageOptions(identity_prior=10.0)),
+    "expression_prior": FitOptions(landmark=LandmarkStageOptions(expression_prior=10.0)),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_changes_the_fit(name):
+    default, chosen = fitted(FitOptions()), fitted(CHOICES[name])
+    assert chosen.status is FitStatus.CONVERGED
+    moved = np.abs(np.append(chosen.identity - default.identity, chosen.expression - default.expression)).max()
+    assert moved > 1e-4
+
+
+def test_a_limit_of_iterations_is_honoured():
+    options = FitOptions(landmark=LandmarkStageOptions(solver=GaussNewtonOptions(max_iterations=1, tolerance=1e-12)))
+    found = fitted(options)
+    assert found.status is FitStatus.MAX_ITERATIONS
+    assert found.stages[0].iterations == 1
+
+
+def test_stronger_priors_pull_towards_the_mean():
+    lengths = [
+        np.linalg.norm(fitted(FitOptions(landmark=LandmarkStageOptions(identity_prior=weight))).identity)
+        for weight in (0.1, 1.0, 10.0, 1000.0)
+    ]
+    assert all(weak > strong for weak, strong in pairwise(lengths))
+    assert lengths[-1] < 0.2
