@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numba import njit
 
+from ..render._kernels import accumulate_normals
+
 
 @njit(cache=True, error_model="numpy")
 def rotated(rotation, omega):
@@ -94,82 +96,129 @@ def _decorrelate(rows, pairs, correlation):
 
 
 @njit(cache=True, error_model="numpy")
-def occluding_boundary(points, triangles, edges):
-    """Find where the smooth surface turns away from the viewer, on the given edges.
+def vertex_normals(points, triangles):
+    """Return area-weighted unit normals (M, 3) of the points (M, 3); zero where the triangles around have no area."""
+    normals = np.zeros(points.shape)
+    accumulate_normals(points, triangles, normals)
+    for v in range(len(normals)):
+        length = math.sqrt(normals[v, 0] ** 2 + normals[v, 1] ** 2 + normals[v, 2] ** 2)
+        if length > 0.0:
+            for k in range(3):
+                normals[v, k] /= length
+    return normals
+
+
+@njit(cache=True, error_model="numpy")
+def occluding_boundary(points, triangles, searched):
+    """Find where the smooth surface turns away from the viewer, in the first `searched` triangles.
 
     points (M, 3) camera frame, z away from the viewer; triangles (T, 3) counter-clockwise from outside in the model
-    frame; edges (E, 2). Returns crossing (E,) bool, share (E,) of the second end, and the image normal (E, 2).
+    frame. Returns, per segment of the outline, its triangle's corners (S, 3), the barycentric weights of its two ends
+    (S, 2, 3) and the outward unit normals in the image there (S, 2, 2). Neighbouring segments share ends and normals.
     """
-    normals = np.zeros(points.shape)
-    for t in range(len(triangles)):
-        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
-        vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
-        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
-        for v in (a, b, c):
-            normals[v, 0] += nx
-            normals[v, 1] += ny
-            normals[v, 2] += nz
-    crossing = np.zeros(len(edges), dtype=np.bool_)
-    share = np.zeros(len(edges))
-    outward = np.zeros((len(edges), 2))
-    for e in range(len(edges)):
-        i, j = edges[e, 0], edges[e, 1]
-        ni, nj = normals[i, 2], normals[j, 2]
-        # The facing end (n_z < 0) must be the nearer one: else this is the far rim of a hollow, seen by nobody.
-        if (ni < 0.0) == (nj < 0.0) or (points[j, 2] - points[i, 2]) * (nj - ni) <= 0.0:
+    normals = vertex_normals(points, triangles)
+    corners = np.empty((searched, 3), dtype=np.int32)
+    ends = np.zeros((searched, 2, 3))
+    outward = np.empty((searched, 2, 2))
+    count = 0
+    for t in range(searched):
+        facing = 0
+        for k in range(3):
+            facing += normals[triangles[t, k], 2] < 0.0
+        if facing == 0 or facing == 3 or not _convex_along_sight(points, normals, triangles[t]):
             continue
-        length_i = math.sqrt(normals[i, 0] ** 2 + normals[i, 1] ** 2 + ni * ni)
-        length_j = math.sqrt(normals[j, 0] ** 2 + normals[j, 1] ** 2 + nj * nj)
-        if length_i == 0.0 or length_j == 0.0:
-            continue
-        a = (ni / length_i) / (ni / length_i - nj / length_j)
-        nx = (1.0 - a) * normals[i, 0] / length_i + a * normals[j, 0] / length_j
-        ny = (1.0 - a) * normals[i, 1] / length_i + a * normals[j, 1] / length_j
-        length = math.sqrt(nx * nx + ny * ny)
-        if length == 0.0:
-            continue
-        crossing[e] = True
-        share[e] = a
-        outward[e, 0] = nx / length
-        outward[e, 1] = ny / length
-    return crossing, share, outward
+        end, flat = 0, False
+        ends[count] = 0.0
+        for k in range(3):
+            following = (k + 1) % 3
+            i, j = triangles[t, k], triangles[t, following]
+            if (normals[i, 2] < 0.0) == (normals[j, 2] < 0.0):
+                continue
+            share = normals[i, 2] / (normals[i, 2] - normals[j, 2])
+            ends[count, end, k], ends[count, end, following] = 1.0 - share, share
+            nx = (1.0 - share) * normals[i, 0] + share * normals[j, 0]
+            ny = (1.0 - share) * normals[i, 1] + share * normals[j, 1]
+            length = math.sqrt(nx * nx + ny * ny)
+            flat = flat or length == 0.0
+            outward[count, end, 0], outward[count, end, 1] = nx / length, ny / length
+            end += 1
+        if not flat:
+            corners[count] = triangles[t]
+            count += 1
+    return corners[:count], ends[:count], outward[:count]
 
 
 @njit(cache=True, error_model="numpy")
-def nearest_outline_points(points, first, second, share, observed, scale, translation, gate):
-    """Return for each observed point (L, 2), px, the index of the nearest outline point in the image, or -1.
+def _convex_along_sight(points, normals, triangle):
+    """Whether n_z, linear on the triangle, grows along the line of sight: the fold is convex and can be seen.
 
-    Outline point o lies at (1 - share) points[first] + share points[second]; points (M, 3) are in the camera frame,
-    mm. -1 where none is nearer than `gate` px.
+    With edges e1, e2 and A = e1 x e2, the gradient of n_z in the triangle's plane is
+    ((n_b - n_a) e2 x A + (n_c - n_a) A x e1) / |A|^2; only the sign of its z matters.
+    """
+    a, b, c = triangle[0], triangle[1], triangle[2]
+    e1x, e1y, e1z = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+    e2x, e2y, e2z = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+    ax, ay = e1y * e2z - e1z * e2y, e1z * e2x - e1x * e2z
+    by_b, by_c = normals[b, 2] - normals[a, 2], normals[c, 2] - normals[a, 2]
+    return by_b * (e2x * ay - e2y * ax) + by_c * (ax * e1y - ay * e1x) > 0.0
+
+
+@njit(cache=True, error_model="numpy")
+def nearest_outline_points(points, corners, ends, normals, observed, scale, translation, gate):
+    """Return for each observed point (L, 2), px, the nearest segment of the outline in the image, and where on it.
+
+    Segments as `occluding_boundary` gives them; points (M, 3) camera frame, mm. Returns the index (L,), -1 where none
+    is nearer than `gate` px, the barycentric weights (L, 3) of the nearest point, and the unit normal (L, 2) there.
     """
     best = np.full(len(observed), -1, dtype=np.intp)
+    weights, direction = np.zeros((len(observed), 3)), np.zeros((len(observed), 2))
     nearest = np.full(len(observed), gate * gate)
-    for o in range(len(first)):
-        i, j, a = first[o], second[o], share[o]
-        u = scale * ((1.0 - a) * points[i, 0] + a * points[j, 0]) + translation[0]
-        v = scale * ((1.0 - a) * points[i, 1] + a * points[j, 1]) + translation[1]
-        for k in range(len(observed)):
-            distance = (u - observed[k, 0]) ** 2 + (v - observed[k, 1]) ** 2
-            if distance < nearest[k]:
-                nearest[k] = distance
-                best[k] = o
-    return best
+    end = np.empty((2, 2))
+    for o in range(len(corners)):
+        for e in range(2):
+            for k in range(2):
+                place = 0.0
+                for c in range(3):
+                    place += ends[o, e, c] * points[corners[o, c], k]
+                end[e, k] = scale * place + translation[k]
+        du, dv = end[1, 0] - end[0, 0], end[1, 1] - end[0, 1]
+        length2 = du * du + dv * dv
+        for m in range(len(observed)):
+            along = (observed[m, 0] - end[0, 0]) * du + (observed[m, 1] - end[0, 1]) * dv
+            along = min(max(along / length2, 0.0), 1.0) if length2 > 0.0 else 0.0
+            u, v = end[0, 0] + along * du - observed[m, 0], end[0, 1] + along * dv - observed[m, 1]
+            distance = u * u + v * v
+            if distance < nearest[m]:
+                nearest[m] = distance
+                best[m] = o
+                for c in range(3):
+                    weights[m, c] = (1.0 - along) * ends[o, 0, c] + along * ends[o, 1, c]
+                for k in range(2):
+                    direction[m, k] = (1.0 - along) * normals[o, 0, k] + along * normals[o, 1, k]
+    for m in range(len(observed)):
+        length = math.sqrt(direction[m, 0] ** 2 + direction[m, 1] ** 2)
+        if length > 0.0:
+            direction[m] /= length
+        else:
+            best[m] = -1  # the ends' normals are opposite: this is no outline
+    return best, weights, direction
 
 
 @njit(cache=True, error_model="numpy")
-def blended_points(mean, basis, first, second, share):
-    """Return mean (S, 3) and basis (P, S, 3) of the points (1 - share) p[first] + share p[second]."""
-    count = len(first)
-    blended_mean = np.empty((count, 3))
-    blended_basis = np.empty((len(basis), count, 3))
+def blended_points(mean, basis, corners, weights):
+    """Return mean (S, 3) and basis (P, S, 3) of the points with barycentric weights (S, 3) on corners (S, 3)."""
+    count = len(corners)
+    blended_mean = np.zeros((count, 3))
+    blended_basis = np.zeros((len(basis), count, 3))
     for s in range(count):
-        i, j, b = first[s], second[s], share[s]
-        a = 1.0 - b
-        for k in range(3):
-            blended_mean[s, k] = a * mean[i, k] + b * mean[j, k]
-            for p in range(len(basis)):
-                blended_basis[p, s, k] = a * basis[p, i, k] + b * basis[p, j, k]
+        for c in range(3):
+            v, w = corners[s, c], weights[s, c]
+            if w == 0.0:
+                continue
+            for k in range(3):
+                blended_mean[s, k] += w * mean[v, k]
+                for p in range(len(basis)):
+                    blended_basis[p, s, k] += w * basis[p, v, k]
     return blended_mean, blended_basis
 
 

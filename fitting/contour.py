@@ -5,14 +5,14 @@ the side that is turned away that is the occluding boundary, which moves over th
 FRONTAL_DEGREES of frontal both sides are outlines. On the near side of a turned face the points stay where the model's
 contour embedding puts them.
 
-The outline on a mesh (Bas et al., "Fitting a 3D Morphable Model to Edges", ACCV Workshops 2016): where the interpolated
-vertex normal is perpendicular to the viewing direction, n_z = 0, on an edge (i, j) between a facing and an averted
-vertex, at p = (1 - a) p_i + a p_j. Only convex crossings can be seen (Koenderink 1984): the facing end is nearer. Where
-a model names a single row of candidate vertices instead, each candidate is a point of the outline (as in Huber et al.,
+The outline on a mesh (Bas et al., "Fitting a 3D Morphable Model to Edges", ACCV Workshops 2016; the smooth version of
+Hertzmann & Zorin, SIGGRAPH 2000): with the vertex normals interpolated linearly, n_z = 0 is a segment in each triangle
+that has facing and averted corners. Only convex folds can be seen (Koenderink 1984): n_z must grow along the line of
+sight. Where a model names a single row of candidate vertices instead, that polyline is the outline (as in Huber et al.,
 VISAPP 2016).
 
-Each sliding landmark is matched to the nearest such point in the image. The surface normal there is perpendicular to
-the line of sight, so its image direction n is the outline's normal and the residual is whitened as
+Each sliding landmark is matched to the nearest point of the outline in the image. The surface normal there is
+perpendicular to the line of sight, so its image direction n is the outline's normal and the residual is whitened as
 
     L = [ n^T ; slack t^T ] / (sigma F),        t perpendicular to n, slack = 1/3:
 
@@ -87,22 +87,24 @@ def _match_side(
     band: ContourBand, state: PoseAndShape, observed: Array, landmarks: NDArray[np.intp], gate: float
 ) -> ContourMatch:
     points = band.basis.positions(state.coefficients) @ state.rotation.T
-    first, second, share, normals = _outline(band, points)
-    found = nearest_outline_points(
-        points, first, second, share, observed[landmarks], state.scale, state.translation, gate
+    corners, ends, normals = _outline(band, points)
+    found, weights, directions = nearest_outline_points(
+        points, corners, ends, normals, observed[landmarks], state.scale, state.translation, gate
     )  # fmt: skip
-    landmarks, found = landmarks[found >= 0], found[found >= 0]
-    mean, basis = blended_points(band.basis.mean, band.basis.basis, first[found], second[found], share[found])
-    return ContourMatch(landmarks, mean, basis, normals[found])
+    kept = found >= 0
+    mean, basis = blended_points(band.basis.mean, band.basis.basis, corners[found[kept]], weights[kept])
+    return ContourMatch(landmarks[kept], mean, basis, directions[kept])
 
 
-def _outline(band: ContourBand, points: Array) -> tuple[NDArray[np.int32], NDArray[np.int32], Array, Array]:
-    """Return the outline as (first, second, share of the second, image normal), one entry per point."""
-    if len(band.edges):
-        crossing, share, normals = occluding_boundary(points, band.triangles, band.edges)
-        edges = band.edges[crossing]
-        return edges[:, 0], edges[:, 1], share[crossing], normals[crossing]
-    candidates = np.arange(band.candidates, dtype=np.int32)
-    ends = points[np.minimum(candidates + 1, band.candidates - 1), :2] - points[np.maximum(candidates - 1, 0), :2]
-    normals = np.stack([ends[:, 1], -ends[:, 0]], axis=1)
-    return candidates, candidates, np.zeros(len(candidates)), normals / np.linalg.norm(normals, axis=1)[:, None]
+def _outline(band: ContourBand, points: Array) -> tuple[NDArray[np.int32], Array, Array]:
+    """Return the outline's segments as (corners, weights of the ends, their normals), see `occluding_boundary`."""
+    if band.searched:
+        return occluding_boundary(points, band.triangles, band.searched)
+    # A row of candidates: its own polyline, with normals perpendicular to the chord between a vertex's neighbours.
+    row = np.arange(band.candidates, dtype=np.int32)
+    chord = points[np.minimum(row + 1, len(row) - 1), :2] - points[np.maximum(row - 1, 0), :2]
+    length = np.linalg.norm(chord, axis=1, keepdims=True)
+    normals = np.divide(chord[:, ::-1] * (1.0, -1.0), length, out=np.zeros_like(chord), where=length > 0.0)
+    corners = np.stack([row[:-1], row[1:], row[:-1]], axis=1)
+    ends = np.tile(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), (len(corners), 1, 1))
+    return corners, ends, np.stack([normals[:-1], normals[1:]], axis=1)

@@ -91,6 +91,7 @@ def minimise(
     in seconds on the clock of time.perf_counter.
     """
     options = options or GaussNewtonOptions()
+    equations: NormalEquations | None
     state, equations = start, problem.normal_equations(start)
     initial = energy = equations.energy
     damping, growth, held = options.initial_damping, 2.0, None

@@ -18,7 +18,9 @@ the first two, so that det R = +1. With R known the optimal scale and translatio
 and they must be re-solved: the affine camera's own b belongs to A, not to s R_2.
 """
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,14 +53,14 @@ def fit_affine(points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | 
     `weights` (n,) are 1/sigma of each image point; None stands for ones. Fewer than four points of positive weight,
     model points in a plane or image points on a line raise DegenerateConfigurationError.
     """
-    return _affine(*_checked(points, image_points, weights))
+    return _affine(_moments(points, image_points, weights))
 
 
 def nearest_rotation(matrix: ArrayLike) -> Array:
     """Return the rotation (3, 3) whose first two rows are nearest to the direction of `matrix` (2, 3); det +1."""
     u, _, vt = np.linalg.svd(checked_array("matrix", matrix, (2, 3)), full_matrices=False)
     rows = u @ vt
-    return np.vstack([rows, np.cross(rows[0], rows[1])])
+    return np.vstack([rows, _cross(rows[0], rows[1])])
 
 
 def fit_scale_and_translation(
@@ -66,60 +68,83 @@ def fit_scale_and_translation(
 ) -> ScaledOrthographic:
     """Return the scaled orthographic camera of a known rotation (3, 3) that fits the points best."""
     matrix = checked_array("rotation", rotation, (3, 3))
-    return _scale_and_translation(matrix, *_checked(points, image_points, weights))
+    return _scale_and_translation(matrix, _moments(points, image_points, weights))
 
 
 def fit_scaled_orthographic(
     points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None = None
 ) -> ScaledOrthographic:
     """Return the scaled orthographic camera of points (n, 3), mm, and image points (n, 2), px: steps 1-3 and on."""
-    x, y, w2 = _checked(points, image_points, weights)
-    return _scale_and_translation(nearest_rotation(_affine(x, y, w2).matrix), x, y, w2)
+    moments = _moments(points, image_points, weights)
+    return _scale_and_translation(nearest_rotation(_affine(moments).matrix), moments)
 
 
-def _affine(x: Array, y: Array, w2: Array) -> AffineCamera:
-    centre, x, spread = _centred(x, w2)
-    image_centre, y, image_spread = _centred(y, w2)
-    if not (spread > 0.0 and image_spread > 0.0):
-        raise DegenerateConfigurationError("all points coincide")
-    root = np.sqrt(w2)
-    design, target = root * x / spread, root * y / image_spread
-    gram = design.T @ design
-    if np.linalg.eigvalsh(gram)[0] < 1e-9:
-        raise DegenerateConfigurationError("the model's points lie in a plane")
-    normalised = np.linalg.solve(gram, design.T @ target).T
-    singular = np.linalg.svd(normalised, compute_uv=False)
-    if singular[1] < MIN_ASPECT * singular[0]:
-        raise DegenerateConfigurationError("the image points lie (nearly) on a line")
-    matrix = normalised * np.float64(image_spread / spread)
-    return AffineCamera(matrix, image_centre - matrix @ centre)
+class _Moments(NamedTuple):
+    """All that the cameras depend on: step 1 of the module's text and the normal equations of step 2."""
+
+    centre: Array  # (3,) mm
+    image_centre: Array  # (2,) px
+    spread: float  # mm, RMS distance from the centre; 0 where it is mere rounding
+    image_spread: float  # px
+    gram: Array  # (3, 3) sum w^2 x x^T of the normalised points
+    cross: Array  # (3, 2) sum w^2 x u^T of the normalised points and image points
 
 
-def _scale_and_translation(rotation: Array, x: Array, y: Array, w2: Array) -> ScaledOrthographic:
-    centre, seen, spread = _centred(x @ rotation[:2].T, w2)
-    image_centre, y, _ = _centred(y, w2)
-    scale = float((w2 * seen * y).sum() / spread**2) if spread > 0.0 else 0.0
-    if not scale > 0.0:
-        raise DegenerateConfigurationError("no positive scale fits the points")
-    return ScaledOrthographic(rotation, image_centre - scale * centre, scale)
-
-
-def _checked(points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array, Array]:
-    """Return points, image points and the squared weights (n, 1), which sum to one."""
+def _moments(points: ArrayLike, image_points: ArrayLike, weights: ArrayLike | None) -> _Moments:
     x = checked_array("points", points, (None, 3))
-    y = checked_array("image_points", image_points, (len(x), 2))
+    u = checked_array("image_points", image_points, (len(x), 2))
     w = np.ones(len(x)) if weights is None else checked_array("weights", weights, (len(x),))
     if (w < 0.0).any():
         raise InvalidInputError("weights: expected non-negative numbers, got a negative one")
     if np.count_nonzero(w) < 4:
         raise DegenerateConfigurationError(f"an affine camera needs four points, got {np.count_nonzero(w)}")
-    w2 = np.square(w / w.max())[:, None]
-    return x, y, w2 / w2.sum()
+    w = w / w.max()
+    root = (w / math.sqrt(w @ w))[:, None]  # the squared weights sum to one
+    centre, x, spread = _normalised(x, root)
+    image_centre, u, image_spread = _normalised(u, root)
+    return _Moments(centre, image_centre, spread, image_spread, x.T @ x, x.T @ u)
 
 
-def _centred(points: Array, w2: Array) -> tuple[Array, Array, float]:
-    """Return the weighted centroid, the points relative to it, and their RMS distance, 0 where it is mere rounding."""
-    centre = (w2 * points).sum(axis=0)
-    centred = points - centre
-    spread = float(np.sqrt((w2 * centred**2).sum()))
-    return centre, centred, spread if spread > 1e-12 * (1.0 + float(np.abs(centre).max())) else 0.0
+def _normalised(points: Array, root: Array) -> tuple[Array, Array, float]:
+    """Return the centroid, the weighted points about it over their RMS distance, and that, 0 if it is rounding."""
+    centre = ((root * root).T @ points)[0]
+    centred = root * (points - centre)
+    spread = math.sqrt(np.vdot(centred, centred))
+    if spread <= 1e-12 * (1.0 + float(np.abs(centre).max())):
+        return centre, np.zeros_like(centred), 0.0
+    return centre, centred / spread, spread
+
+
+def _affine(moments: _Moments) -> AffineCamera:
+    if not (moments.spread > 0.0 and moments.image_spread > 0.0):
+        raise DegenerateConfigurationError("all points coincide")
+    if np.linalg.eigvalsh(moments.gram)[0] < 1e-9:
+        raise DegenerateConfigurationError("the model's points lie in a plane")
+    normalised = np.linalg.solve(moments.gram, moments.cross).T
+    if _aspect(normalised) < MIN_ASPECT:
+        raise DegenerateConfigurationError("the image points lie (nearly) on a line")
+    matrix = normalised * np.float64(moments.image_spread / moments.spread)
+    return AffineCamera(matrix, moments.image_centre - matrix @ moments.centre)
+
+
+def _scale_and_translation(rotation: Array, moments: _Moments) -> ScaledOrthographic:
+    rows = rotation[:2]
+    along = float(np.vdot(rows.T, moments.cross))
+    squared = float(np.vdot(rows, rows @ moments.gram))
+    if not (along > 0.0 and squared > 1e-24):
+        raise DegenerateConfigurationError("no positive scale fits the points")
+    scale = along / squared * (moments.image_spread / moments.spread)
+    return ScaledOrthographic(rotation, moments.image_centre - scale * (rows @ moments.centre), scale)
+
+
+def _aspect(matrix: Array) -> float:
+    """Return the ratio of the smaller to the larger singular value of (2, 3): the roots of its 2 x 2 Gram matrix."""
+    (a, b), (_, c) = (matrix @ matrix.T).tolist()
+    middle, radius = 0.5 * (a + c), math.hypot(0.5 * (a - c), b)
+    return math.sqrt(max(middle - radius, 0.0) / (middle + radius)) if middle + radius > 0.0 else 0.0
+
+
+def _cross(u: Array, v: Array) -> Array:
+    """Return u x v of two vectors (3,), without the overhead that `numpy.cross` has for one pair."""
+    (a, b, c), (d, e, f) = u.tolist(), v.tolist()
+    return np.array([b * f - c * e, c * d - a * f, a * e - b * d])

@@ -49,9 +49,6 @@ class LandmarkNoise:
 
 def expand_sigma(sigma: float | ArrayLike) -> Array:
     """Return (68,) standard deviations from one number or an array of 68."""
-    array = np.asarray(sigma, dtype=np.float64)
-    return (
-        np.full(COUNT, float(array))
-        if array.ndim == 0
-        else checked_array("landmark_sigma", array, (COUNT,), finite=False)
-    )
+    if np.ndim(sigma) == 0:
+        return np.full(COUNT, float(checked_array("landmark_sigma", sigma, (), finite=False)))
+    return checked_array("landmark_sigma", sigma, (COUNT,), finite=False)

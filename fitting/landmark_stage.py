@@ -25,7 +25,7 @@ from ..models.point_basis import PointBasis
 from ..render.cameras import ScaledOrthographic
 from .contour import ContourMatch, match_contour, on_outline
 from .gauss_newton import GaussNewtonOptions, Outcome, minimise
-from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic, nearest_rotation
+from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic
 from .landmark_noise import LandmarkNoise
 from .landmark_problem import POSE, LandmarkProblem, PoseAndShape
 from .landmarks import JAW, LandmarkConvention
@@ -41,7 +41,7 @@ class LandmarkStageOptions:
     """Options of the landmark stage."""
 
     alternations: int = 1  # rounds of expression, identity, camera before the joint finish
-    max_matchings: int = 12  # rounds of matching the jaw's outline and solving
+    max_matchings: int = 8  # rounds of matching the jaw's outline and solving
     identity_prior: float = 1.0  # weight of 1/2 |identity|^2; 1 is the model's own prior
     expression_prior: float = 1.0  # weight of 1/2 sum (expression / sigma)^2
     solver: GaussNewtonOptions = field(default_factory=GaussNewtonOptions)
@@ -70,7 +70,7 @@ MAX_IDENTITY = 8.0
 MAX_ERROR = 0.08
 """Largest RMS landmark error of a fit, relative to the face's size; five times the assumed noise if that is more."""
 
-MATCHING_TOLERANCE = 1e-3
+MATCHING_TOLERANCE = 2e-3
 """Promised fall of energy, in nats, right after a matching, at which matching and solving end."""
 
 
@@ -121,6 +121,7 @@ class _Task:
     sliding: bool
     options: LandmarkStageOptions
 
+    pairs: NDArray[np.intp]  # (Q, 2) opening pairs whose points both count
     precision: Array  # (P,) 1 / sigma^2 of the coefficients' priors
     lower: Array  # (P,)
     upper: Array  # (P,)
@@ -141,7 +142,7 @@ class _Task:
         else:
             whitening, mean, basis = on_outline(self.basis, match, weights)
         return LandmarkProblem(
-            mean, basis, self.observed, whitening, self.noise.pairs, self.noise.opening_correlation,
+            mean, basis, self.observed, whitening, self.pairs, self.noise.opening_correlation,
             self.precision, self.lower, self.upper,
         )  # fmt: skip
 
@@ -157,6 +158,7 @@ def _task(
         noise=noise,
         sliding=sliding,
         options=options,
+        pairs=noise.pairs,
         precision=np.concatenate(
             [np.full(model.n_identity, options.identity_prior), options.expression_prior / model.expression_sigma**2]
         ),
@@ -198,19 +200,16 @@ def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[
         outcome = minimise(problem, state, solver, deadline)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
-    iterations, best = 0, None
+    iterations = 0
     for _ in range(task.options.max_matchings):
         problem = task.problem(scale, match_contour(task.model, state, task.observed))
         outcome = minimise(problem, state, step, deadline)
         state, iterations = outcome.state, iterations + outcome.iterations
         if outcome.status is not FitStatus.MAX_ITERATIONS:
             return outcome, problem, iterations
-        if best is None or outcome.energy < best[0].energy:
-            best = outcome, problem
-    # Nearest points can take turns for ever. Then the matching of lowest energy is kept and its optimum is the answer.
-    assert best is not None
-    outcome = minimise(best[1], best[0].state, solver, deadline)
-    return outcome, best[1], iterations + outcome.iterations
+    # Nearest points can take turns for ever: the last matching is kept and its optimum is the answer.
+    outcome = minimise(problem, state, solver, deadline)
+    return outcome, problem, iterations + outcome.iterations
 
 
 def _require_facing(state: PoseAndShape) -> None:
@@ -252,7 +251,7 @@ def _state(parameters: FaceParameters) -> PoseAndShape:
 
 
 def _parameters(state: PoseAndShape, split: int) -> FaceParameters:
-    camera = ScaledOrthographic(nearest_rotation(state.rotation[:2]), state.translation, state.scale)
+    camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
     return FaceParameters(camera, state.coefficients[:split].copy(), state.coefficients[split:].copy())
 
 
@@ -261,5 +260,7 @@ def inverse_positive_definite(matrix: Array) -> Array:
     factor, info = dpotrf(matrix, lower=0)
     if info:
         raise DegenerateConfigurationError("the landmarks leave a direction of the pose undetermined")
-    inverse, _ = dpotri(factor, lower=0)
-    return np.triu(inverse) + np.triu(inverse, 1).T
+    inverse, _ = dpotri(factor, lower=0)  # its upper triangle; below stand the factor's zeros
+    full: Array = inverse + inverse.T
+    full.flat[:: len(full) + 1] *= 0.5
+    return full

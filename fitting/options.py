@@ -1,10 +1,12 @@
 """What a caller may choose. Frozen; unknown names raise; every field is honoured."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from numpy.typing import ArrayLike
 
 from ..models.errors import InvalidInputError
+from .landmark_noise import LandmarkNoise, expand_sigma
 from .landmark_stage import LandmarkStageOptions
 from .landmarks import LandmarkConvention
 
@@ -29,10 +31,12 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Refuse unknown stages and conventions and impossible limits."""
-        object.__setattr__(self, "stages", tuple(self.stages))
-        unknown = [name for name in self.stages if name not in STAGES]
-        if unknown or "landmark" not in self.stages:
-            raise InvalidInputError(f"stages: expected 'landmark', of {', '.join(STAGES)}, got {self.stages}")
+        stages = tuple(self.stages) if isinstance(self.stages, Iterable) else (self.stages,)
+        if "landmark" not in stages or len(set(stages)) < len(stages) or not set(stages) <= set(STAGES):
+            raise InvalidInputError(f"stages: expected 'landmark', once, of {', '.join(STAGES)}, got {stages}")
+        object.__setattr__(self, "stages", stages)
+        sigma = 1.0 if self.landmark_sigma is None else self.landmark_sigma
+        LandmarkNoise(expand_sigma(sigma), self.opening_correlation or 0.0)
         if self.landmark_convention is not None:
             names = [str(c) for c in LandmarkConvention]
             if self.landmark_convention not in names:

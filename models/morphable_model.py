@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arrays import checked_array, checked_indices, read_only
-from .contour import BAND_WIDTH, ContourBand, band_around, local_topology
+from .contour import BAND_WIDTH, ContourBand, band_around, local_topology, unit_normals
 from .errors import InvalidInputError, ModelError
 from .point_basis import PointBasis
 
@@ -172,14 +172,18 @@ class MorphableModel:
     @cached_property
     def contour_bands(self) -> tuple[ContourBand, ContourBand]:
         """Where the jaw's outline can lie on the subject's right and left: `contour`, or a band about the jaw line."""
-        line = self.semantic_basis.mean[:17]
-        given = None if self.contour is None else (self.contour.right, self.contour.left)
+        if self.contour is not None:
+            sides = (self.contour.right, self.contour.left)
+        else:
+            line, width = self.semantic_basis.mean[:17], BAND_WIDTH * self.face_size
+            normals = unit_normals(self.mean, self.triangles)
+            sides = tuple(band_around(line, self.mean, normals, width, side) for side in (-1.0, 1.0))
         bands = []
-        for k, side in enumerate((-1.0, 1.0)):
-            width = BAND_WIDTH * self.face_size
-            candidates = band_around(line, self.mean, width, side) if given is None else given[k]
-            chosen, triangles, edges = local_topology(candidates, self.triangles)
-            bands.append(ContourBand(self.vertex_basis(chosen), len(candidates), triangles, edges))
+        for candidates in sides:
+            chosen, triangles, searched = local_topology(candidates, self.triangles)
+            bands.append(
+                ContourBand(self.vertex_basis(chosen).single_precision(), len(candidates), triangles, searched)
+            )
         return bands[0], bands[1]
 
     @cached_property

@@ -55,7 +55,9 @@ def yaw_degrees(rotation: Array) -> float:
 
 def _checked_rotation(rotation: ArrayLike) -> Array:
     matrix = checked_array("rotation", rotation, (3, 3))
-    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-6 or np.linalg.det(matrix) < 0.0:
+    (a, b, c), (d, e, f), (g, h, i) = matrix.tolist()
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    if np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-6 or determinant < 0.0:
         raise InvalidInputError("rotation: expected an orthonormal matrix with determinant +1, got one that is not")
     return read_only(matrix)
 

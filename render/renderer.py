@@ -4,18 +4,22 @@ A renderer turns a camera and a mesh into fragments (`rasterize`: what each pixe
 (`draw`: what a person looks at). Both snap vertices to 1/256 px and follow the top-left rule, so that renderers agree.
 """
 
-from typing import Protocol, runtime_checkable
+import logging
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..models.errors import FacefitError, InvalidInputError
+from ..models.errors import FacefitError, InvalidInputError, MissingDependencyError
 from . import rasterizer
 from .cameras import Camera
 from .colour import to_uint8
 from .compositing import magnified, reduced
 from .rasterizer import Cull, Fragments, checked_size
 from .shading import shade_fragments
+
+Shading = Literal["sh", "phong", "wire", "points"]
+"""Spherical harmonics (without any, studio light), Blinn-Phong, the triangles' edges, or the vertices."""
 
 
 class RendererUnavailableError(FacefitError):
@@ -29,6 +33,11 @@ class Renderer(Protocol):
     @property
     def name(self) -> str:
         """What `make_renderer` calls it."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Who draws, in words, for the provenance of pictures."""
         ...
 
     def rasterize(
@@ -47,11 +56,13 @@ class Renderer(Protocol):
         *,
         colours: ArrayLike | None = None,
         lighting: ArrayLike | None = None,
+        shading: Shading = "sh",
     ) -> NDArray[np.uint8]:
         """Return a picture (height, width, 4), RGBA with straight alpha and a smooth outline, of the outer surface.
 
         colours (N, 3): linear reflectance 0-1 per vertex, None for clay. lighting (9, 3): spherical harmonics in the
-        camera frame, None for studio light.
+        camera frame, None for studio light; "sh" only. Raises RendererUnavailableError for a shading that this
+        renderer has not.
         """
         ...
 
@@ -64,6 +75,7 @@ class NumbaRenderer:
     """Draws in software, on one core, the same pixels on every machine. Holds nothing between calls."""
 
     name = "numba"
+    description = "numba (software rasteriser)"
     oversampling = 2  # a picture is drawn this many times finer in x and y, then averaged
 
     def rasterize(
@@ -82,8 +94,13 @@ class NumbaRenderer:
         *,
         colours: ArrayLike | None = None,
         lighting: ArrayLike | None = None,
+        shading: Shading = "sh",
     ) -> NDArray[np.uint8]:
-        """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`)."""
+        """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`); `shading` is "sh"."""
+        if shading not in get_args(Shading):
+            raise InvalidInputError(f"shading: expected one of {', '.join(get_args(Shading))}, got {shading!r}")
+        if shading != "sh":
+            raise RendererUnavailableError(f"shading {shading!r}: the Numba renderer has only 'sh'; use OpenGL's")
         factor = self.oversampling
         height, width = checked_size(height, width)
         fine = magnified(camera, factor)
@@ -96,12 +113,21 @@ class NumbaRenderer:
 
 
 def make_renderer(name: str = "auto") -> Renderer:
-    """Return the renderer of that name: "numba", "gl", or "auto" for the best that runs here.
+    """Return the renderer of that name: "numba", "gl", or "auto" for OpenGL where it runs and else Numba.
 
-    Raises RendererUnavailableError where it cannot run, InvalidInputError for another name.
+    "auto" logs one line where OpenGL does not run. Raises RendererUnavailableError or MissingDependencyError where "gl"
+    cannot run, InvalidInputError for another name.
     """
-    if name in ("auto", "numba"):
+    if name == "numba":
         return NumbaRenderer()
-    if name == "gl":
-        raise RendererUnavailableError("renderer 'gl': the OpenGL renderer is not part of this version; use 'numba'")
-    raise InvalidInputError(f"renderer: expected auto, gl or numba, got {name!r}")
+    if name not in ("auto", "gl"):
+        raise InvalidInputError(f"renderer: expected auto, gl or numba, got {name!r}")
+    try:
+        from .opengl.renderer import GLRenderer
+
+        return GLRenderer()
+    except (RendererUnavailableError, MissingDependencyError) as problem:
+        if name == "gl":
+            raise
+        logging.getLogger(__name__).warning("%s; the Numba renderer draws instead", problem)
+        return NumbaRenderer()

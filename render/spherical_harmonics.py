@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 _LAMBERT = np.array([1.0] + [2.0 / 3.0] * 3 + [1.0 / 4.0] * 5)  # A_l / pi
 _NORM = np.sqrt(np.array([1.0, 3.0, 3.0, 3.0, 15.0, 15.0, 5.0 / 4.0, 15.0, 15.0 / 4.0]) / (4.0 * np.pi))
-_FACTORS = _LAMBERT * _NORM
+FACTORS = _LAMBERT * _NORM
 
 
 def basis(normals: ArrayLike) -> Array:
@@ -36,7 +36,7 @@ def basis(normals: ArrayLike) -> Array:
         raise InvalidInputError(f"normals: expected shape (..., 3), got {n.shape}")
     x, y, z = n[..., 0], n[..., 1], n[..., 2]
     polynomials = [np.ones_like(x), y, z, x, x * y, y * z, 3.0 * z * z - 1.0, x * z, x * x - y * y]
-    return np.stack(polynomials, axis=-1) * _FACTORS
+    return np.stack(polynomials, axis=-1) * FACTORS
 
 
 def shade(normals: ArrayLike, albedo: ArrayLike, lighting: ArrayLike) -> Array:

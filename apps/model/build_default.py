@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from ...models.formats.npz import write_model
-from ...models.morphable_model import MorphableModel
+from ...models.morphable_model import LandmarkEmbedding, MorphableModel
 from .default_landmarks import cast_landmarks, first_hit
 from .makehuman import MakeHuman, read_makehuman
 
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 PEOPLE = 1000
 """People drawn; with their mirror images the analysis sees twice as many."""
-MODES = 50
+MODES = 40
 SIZE = 1.07
 """Mean size of the population relative to MakeHuman's heads, which are small for adults."""
 NECK_NORMAL, NECK_HEIGHT_MM = np.array([0.0, 0.97, -0.24]), 545.0
@@ -61,7 +61,7 @@ def build(package: Path, seed: int = 20201) -> MorphableModel:
     triangles = _symmetric_triangles(mean, triangles, mirror)
     skin = ~is_eye[triangles].all(axis=1)
     landmarks = cast_landmarks(mean / SIZE, triangles[skin], mirror)
-    carriers = np.flatnonzero(skin)[landmarks.triangles]
+    carriers = np.flatnonzero(skin).astype(np.int32)[landmarks.triangles]
     points = np.einsum("lc,lcx->lx", landmarks.weights, mean[triangles[carriers]])
     origin = points[[36, 45]].mean(axis=0)
     mean = mean - origin
@@ -77,7 +77,7 @@ def build(package: Path, seed: int = 20201) -> MorphableModel:
         expression_lower=np.zeros(len(names)),
         expression_upper=np.ones(len(names)),
         triangles=triangles,
-        landmarks=type(landmarks)(carriers, landmarks.weights),
+        landmarks=LandmarkEmbedding(carriers, landmarks.weights),
         regions=_regions(mean, is_eye),
         albedo_mean=_paint(mean, points - origin, is_eye, triangles[skin]),
         mirror=mirror,
@@ -158,14 +158,17 @@ def _pairs(source: MakeHuman, chosen: NDArray[np.intp]) -> list[tuple[tuple[Arra
         bare = stem.partition("/")[2].removeprefix("l-")
         if opposite is None or f"{stem}-{opposite}" not in names or "/r-" in stem or bare.startswith(LEFT_OUT):
             continue
-        low, high = (
-            sum(source.target(side)[chosen] for side in sorted({full, full.replace("/l-", "/r-")}))
-            for full in (name, f"{stem}-{opposite}")
-        )
-        peak = max(np.linalg.norm(part, axis=1).max() for part in (low, high))
+        low, high = (_both_sides(source, chosen, full) for full in (name, f"{stem}-{opposite}"))
+        peak = max(float(np.linalg.norm(part, axis=1).max()) for part in (low, high))
         weight = 0.20 if bare.startswith("head-scale") else 0.06 if bare.startswith("ear") else 0.22
         pairs.append(((low, high), min(weight, 2.0 / max(peak, 1e-9))))
     return pairs
+
+
+def _both_sides(source: MakeHuman, chosen: NDArray[np.intp], name: str) -> Array:
+    """Return a target's displacement (n, 3); of one on the left side, together with its right counterpart's."""
+    sides = sorted({name, name.replace("/l-", "/r-")})
+    return np.sum([source.target(side)[chosen] for side in sides], axis=0)
 
 
 def _aligned(people: Array, face: NDArray[np.bool_]) -> Array:

@@ -8,6 +8,7 @@ vertex indices, and the parts the mask announces. `public/data/targets/targets.b
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def read_makehuman(package: Path) -> MakeHuman:
     return MakeHuman(vertices, _quads(mesh), index, steps)
 
 
-def _quads(mesh: dict) -> dict[str, NDArray[np.int32]]:
+def _quads(mesh: dict[str, Any]) -> dict[str, NDArray[np.int32]]:
     """Return the quads of each material. Every face here has the mask 11: a quad with a material and uv indices."""
     flat = np.array(mesh["faces"], dtype=np.int64).reshape(-1, 10)
     if not (flat[:, 0] == 11).all():

@@ -1,0 +1,88 @@
+"""How a mesh looks: what the shaders can do beyond the colours and light that every renderer has."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...models.arrays import checked_array
+from ...models.errors import InvalidInputError
+from ...models.morphable_model import UVMap
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Phong:
+    """Blinn-Phong material and its lamp, in linear light; sRGB comes last (see shaders/phong.frag)."""
+
+    ambient: float = 0.15  # of the albedo, without light
+    diffuse: float = 0.85  # of the albedo, under the lamp head on
+    specular: float = 0.12  # linear radiance of the highlight's middle
+    shininess: float = 24.0  # exponent of the highlight: larger is smaller
+    to_lamp: tuple[float, float, float] = (-0.45, -0.60, -0.70)  # direction, camera frame; any length
+    back_opacity: float = 0.35  # 0-1, of faces seen from inside
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        numbers = (self.ambient, self.diffuse, self.specular, self.shininess)
+        if not all(0.0 <= number < np.inf for number in numbers):
+            raise InvalidInputError(
+                f"ambient, diffuse, specular, shininess: expected finite numbers >= 0, got {numbers}"
+            )
+        if not 0.0 <= self.back_opacity <= 1.0:
+            raise InvalidInputError(f"back_opacity: expected a number from 0 to 1, got {self.back_opacity!r}")
+        if not np.linalg.norm(checked_array("to_lamp", self.to_lamp, (3,))) > 0.0:
+            raise InvalidInputError(f"to_lamp: expected a direction, got {self.to_lamp!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Images that cover a mesh through its texture coordinates; row 0 of an image is its top, v = 1."""
+
+    uv: UVMap
+    texture: NDArray[np.uint8] | None = None  # (H, W, 3) sRGB albedo; takes the place of colours per vertex
+    normal: NDArray[np.uint8] | None = None  # (H, W, 3) (t, s, m) 0-255 along u, along v, outwards; 127.5 is zero
+    displacement: NDArray[np.float32] | None = None  # (H, W) mm along the normal
+
+    def __post_init__(self) -> None:
+        """Check shapes and types."""
+        for name in ("texture", "normal"):
+            image = getattr(self, name)
+            if image is not None and not (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8):
+                raise InvalidInputError(f"{name}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        if self.displacement is not None:
+            heights = checked_array("displacement", self.displacement, (None, None), np.float32)
+            object.__setattr__(self, "displacement", heights)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The shaders' defines for the images that there are."""
+        there = {"TEXTURE": self.texture, "NORMAL_MAP": self.normal, "DISPLACEMENT_MAP": self.displacement}
+        return tuple(name for name, image in there.items() if image is not None)
+
+    def displaced(self, vertices: Array, normals: Array, triangles: NDArray[np.int32]) -> Array:
+        """Return vertices (N, 3) moved along normals (N, 3) by the displacement at their texture coordinates.
+
+        A vertex on a seam, which has several, takes the mean.
+        """
+        if self.displacement is None:
+            return vertices
+        heights = _bilinear(self.displacement, self.uv.coordinates[self.uv.triangles.ravel()])
+        corners = triangles.ravel()
+        count = np.bincount(corners, minlength=len(vertices))
+        total = np.bincount(corners, heights, minlength=len(vertices))
+        return vertices + (total / np.maximum(count, 1))[:, None] * normals
+
+
+def _bilinear(image: NDArray[np.float32], coordinates: NDArray[np.floating]) -> Array:
+    """Return an image (H, W) at texture coordinates (C, 2), interpolated between its texels' centres."""
+    height, width = image.shape
+    x = np.clip(coordinates[:, 0] * width - 0.5, 0.0, width - 1.0)
+    y = np.clip((1.0 - coordinates[:, 1]) * height - 0.5, 0.0, height - 1.0)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    fx, fy = x - left, y - top
+    upper = (1.0 - fx) * image[top, left] + fx * image[top, right]
+    lower = (1.0 - fx) * image[bottom, left] + fx * image[bottom, right]
+    return (1.0 - fy) * upper + fy * lower
