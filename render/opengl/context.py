@@ -10,6 +10,7 @@ Rules, each enforced with an error that says so:
 """
 
 import os
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -18,10 +19,19 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from ...models.errors import FacefitError
+from ..renderer import RendererUnavailableError
 from .bindings import import_opengl
 
 VERSION = (4, 1)
 """The core profile that shaders are written for: double precision (4.0) and the newest that macOS has."""
+
+ERRORS = {
+    0x0500: "invalid enum",
+    0x0501: "invalid value",
+    0x0502: "invalid operation",
+    0x0505: "out of memory",
+    0x0506: "invalid framebuffer operation",
+}
 
 
 class OpenGLError(FacefitError):
@@ -70,7 +80,9 @@ class Context(ABC):
             self._make_current()
         self._depth += 1
         try:
-            yield self._gl  # PyOpenGL asks for errors after each call
+            yield self._gl  # PyOpenGL asks for errors after each call, unless a program turned that off
+            if code := self._gl.glGetError():
+                raise OpenGLError(f"{label}: {ERRORS.get(code, code)}")
         except Error as problem:
             raise OpenGLError(f"{label}: {_one_line(problem)}") from problem
         finally:
@@ -128,12 +140,18 @@ def open_context() -> Context:
         return OSMesaContext(gl)
     from .window import WindowContext
 
-    return WindowContext(gl, 1, 1, visible=False)
+    try:
+        return WindowContext(gl, 1, 1, visible=False)
+    except RendererUnavailableError as problem:
+        if not sys.platform.startswith("linux"):
+            raise
+        raise RendererUnavailableError(
+            f"{problem}; PyOpenGL was loaded for {platform!r}: without a screen it wants PYOPENGL_PLATFORM=egl"
+        ) from problem
 
 
 def _one_line(problem: Exception) -> str:
     """Return what happened, and in which function, of PyOpenGL's many lines."""
-    description = getattr(problem, "description", None)
-    text = description.decode("utf-8", "replace") if isinstance(description, bytes) else str(description or problem)
-    operation = getattr(problem, "baseOperation", None)
-    return f"{text} in {operation.__name__}" if operation is not None else " ".join(text.split())
+    code, operation = getattr(problem, "err", None), getattr(problem, "baseOperation", None)
+    text = ERRORS.get(code, " ".join(str(problem).split()))
+    return text if operation is None else f"{text} in {operation.__name__}"

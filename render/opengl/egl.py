@@ -107,4 +107,5 @@ def _destroy(egl: Any, display: Any, handle: Any, process: int) -> None:
 
 def _reason(problem: Exception) -> str:
     """Return the name of the error that EGL reported."""
-    return str(getattr(problem, "err", problem))
+    code = getattr(problem, "err", problem)
+    return str(getattr(code, "name", code))
