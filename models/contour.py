@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from .arrays import read_only
 from .point_basis import PointBasis
@@ -44,8 +43,11 @@ def band_around(
     points = (line[:-1, None] * (1.0 - share) + line[1:, None] * share).reshape(-1, 3)
     turned = (side * normals[:, 0] > MIN_SIDEWAYS) & (normals[:, 2] > MIN_FORWARD)
     beside = np.flatnonzero(turned & (side * vertices[:, 0] >= -0.01 * width))
-    distance, _ = cKDTree(points).query(vertices[beside], distance_upper_bound=width)
-    return beside[distance < width].astype(np.int32)
+    near = np.zeros(len(beside), dtype=bool)
+    for block in np.array_split(np.arange(len(beside)), len(beside) // 1000 + 1):
+        away = vertices[beside[block], None] - points
+        near[block] = (np.einsum("vpx,vpx->vp", away, away) < width * width).any(axis=1)
+    return beside[near].astype(np.int32)
 
 
 def unit_normals(vertices: NDArray[np.floating], triangles: Indices) -> NDArray[np.float64]:

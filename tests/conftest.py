@@ -70,9 +70,7 @@ def gl(gl_session: GLRenderer) -> Iterator[GLRenderer]:
 
 
 @pytest.fixture
-def golden(
-    gl: GLRenderer, request: pytest.FixtureRequest, tmp_path: Path
-) -> Callable[[str, np.ndarray], None]:
+def golden(gl: GLRenderer, request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, np.ndarray], None]:
     """A check of a picture (H, W, 3 or 4) uint8 against tests/golden/NAME.png; only llvmpipe's are known.
 
     Other versions of it round differently, so one pixel in 200 may be off by more than 3. `--regenerate` writes the

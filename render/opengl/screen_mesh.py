@@ -1,13 +1,13 @@
 """A mesh as the passes draw it: projected by the camera in double precision and snapped to 1/256 px, on the CPU.
 
 So every renderer starts from the same corners, whatever the precision of its hardware. What decides which triangle is
-nearest is a key that is linear over the image, as in ../rasterizer.py, here between 0 and 1 with 1 nearest:
+nearest is a key that is linear over the image, as in ../rasterizer.py, here above 0 and at most 1/2, the nearest:
 
-    ScaledOrthographic   key = 1 - (d - d_min) / (2 (d_max - d_min))
-    Perspective          key = d_min / d
+    ScaledOrthographic   key = 1/2 - (d - d_min) / (4 (d_max - d_min))
+    Perspective          key = d_min / (2 d)
 
 d is a vertex's depth in mm, d_min and d_max those of the nearest and farthest vertex. Floats are denser near 0, which
-serves the far vertices of the second.
+serves the far vertices of the second; keys up to 1 are left for what lies upon the surface.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from ..cameras import Camera, Perspective
 from ..mesh import checked_mesh
 
 STEP = 2.0**-_kernels.SUBPIXEL_BITS  # px
+SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +70,10 @@ def _snapped(projected: NDArray[np.float64], faces: NDArray[np.int32], perspecti
     _kernels.snap(projected, grid)
     seen = grid[:, 0] != _kernels.OFF_GRID
     if perspective:
-        seen &= projected[:, 2] >= np.finfo(np.float32).tiny  # nearer, single precision cannot tell from the centre
+        seen &= projected[:, 2] >= SMALLEST  # nearer, single precision cannot tell from the centre
     depth = np.where(seen, projected[:, 2], 1.0)
     near, far = (depth[seen].min(), depth[seen].max()) if seen.any() else (1.0, 1.0)
-    key = near / depth if perspective else 1.0 - (depth - near) / (2.0 * max(far - near, np.finfo(np.float32).tiny))
+    key = 0.5 * near / depth if perspective else 0.5 - 0.25 * (depth - near) / max(far - near, SMALLEST)
     positions = np.where(seen[:, None], np.column_stack([grid * STEP, key, depth]), 0.0).astype(np.float32)
     drawn = seen[faces].all(axis=1) if len(faces) else np.zeros(0, bool)
     return ScreenMesh(positions, np.where(drawn[:, None], faces, np.int32(0)), perspective)

@@ -2,11 +2,12 @@
 //
 // Colours leave as display values (sRGB), times alpha. Back faces turn their normal to the viewer.
 
-#include "surface.glsl"
-#include "srgb.glsl"
 #if defined(TEXTURE) || defined(NORMAL_MAP) || defined(DISPLACEMENT_MAP)
+#define EXTENDED
 #include "texture_coordinates.glsl"
 #endif
+#include "surface.glsl"
+#include "srgb.glsl"
 #include "relief.glsl"
 
 uniform samplerBuffer colours;  // per vertex: linear reflectance
@@ -24,18 +25,18 @@ vec4 lit(Surface here) {
     vec3 n = interpolated(normals, here.corners, here.weights);
     n = dot(n, n) > 0.0 ? normalize(n) : n;
     vec3 albedo = interpolated(colours, here.corners, here.weights);
-#if defined(TEXTURE) || defined(NORMAL_MAP) || defined(DISPLACEMENT_MAP)
+#ifdef EXTENDED
     mat3x2 corners = corner_coordinates();
-    vec2 uv = corners * here.weights;
+    vec2 uv = corners * here.weights, along = corners * here.extended;
 #endif
 #ifdef TEXTURE
-    albedo = texture(albedo_map, uv).rgb;
+    albedo = textureGrad(albedo_map, uv, dFdx(along), dFdy(along)).rgb;
 #endif
 #ifdef DISPLACEMENT_MAP
     n = displaced(n, tangents(here.corners, corners), uv);
 #endif
 #ifdef NORMAL_MAP
-    n = mapped(n, tangents(here.corners, corners), uv);
+    n = mapped(n, tangents(here.corners, corners), uv, dFdx(along), dFdy(along));
 #endif
     float alpha = gl_FrontFacing ? 1.0 : back_opacity;
     return vec4(linear_to_srgb(radiance(gl_FrontFacing ? n : -n, albedo, here)), 1.0) * alpha;

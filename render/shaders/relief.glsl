@@ -26,13 +26,13 @@ mat2x3 tangents(ivec3 corners, mat3x2 uv) {
 #ifdef NORMAL_MAP
 uniform sampler2D normal_map;
 
-vec3 mapped(vec3 n, mat2x3 frame, vec2 uv) {
+vec3 mapped(vec3 n, mat2x3 frame, vec2 uv, vec2 across, vec2 down) {
     vec3 t = frame[0] - n * dot(n, frame[0]);
     if (dot(t, t) == 0.0) return n;
     t = normalize(t);
     vec3 s = cross(n, t);
     s *= dot(s, frame[1]) < 0.0 ? -1.0 : 1.0;
-    vec3 m = 2.0 * texture(normal_map, uv).rgb - 1.0;
+    vec3 m = 2.0 * textureGrad(normal_map, uv, across, down).rgb - 1.0;
     return normalize(m.x * t + m.y * s + m.z * n);
 }
 #endif
