@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .models.morphable_model import MorphableModel
     from .models.store import load_model
     from .render.cameras import Perspective, ScaledOrthographic
+    from .render.result_picture import draw_result as render
 
     __version__: str
 
@@ -45,6 +46,7 @@ __all__ = [
     "load_model",
     "load_result",
     "read_image",
+    "render",
     "save",
 ]
 
@@ -75,6 +77,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         value: Any = version("facefit")
+    elif name == "render":
+        value = import_module(f"{__name__}.render")  # the package itself, which can be called
     elif name in _HOMES:
         value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     else:

@@ -1,1 +1,21 @@
-"""What a camera sees: cameras, light, rasterisers and pictures."""
+"""What a camera sees: cameras, light, rasterisers and pictures.
+
+The module can be called: `facefit.render(result, ...)` draws a fitted face (see `result_picture.draw_result`).
+"""
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Render(ModuleType):
+    """The package under the name of its main verb: a package and a function cannot share a name otherwise."""
+
+    def __call__(self, result: Any, **options: Any) -> Any:
+        """Draw a fitted face; see `result_picture.draw_result`."""
+        from .result_picture import draw_result
+
+        return draw_result(result, **options)
+
+
+sys.modules[__name__].__class__ = _Render

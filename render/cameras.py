@@ -15,7 +15,7 @@ with Rx, Ry, Rz the right-handed rotations about the model's axes. The decomposi
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -88,6 +88,10 @@ class ScaledOrthographic:
         seen[..., :2] += self.translation
         return seen
 
+    def zoomed(self, factor: float, offset: ArrayLike = 0.0) -> "ScaledOrthographic":
+        """Return the same view in other pixels: u becomes factor u + offset, `offset` (2,) or one number, px."""
+        return replace(self, scale=factor * self.scale, translation=factor * self.translation + offset)
+
 
 @dataclass(frozen=True, eq=False)
 class Perspective:
@@ -121,6 +125,10 @@ class Perspective:
         seen[..., :2] *= self.focal / depth
         seen[..., :2] += self.principal_point
         return seen
+
+    def zoomed(self, factor: float, offset: ArrayLike = 0.0) -> "Perspective":
+        """Return the same view in other pixels: u becomes factor u + offset, `offset` (2,) or one number, px."""
+        return replace(self, focal=factor * self.focal, principal_point=factor * self.principal_point + offset)
 
 
 Camera = ScaledOrthographic | Perspective

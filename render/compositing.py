@@ -7,14 +7,12 @@ operator of that name: photo (1 - a) + colour a. Both work on display values (sR
 T. Porter, T. Duff, Compositing digital images, SIGGRAPH 1984.
 """
 
-from dataclasses import replace
-
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..models.errors import InvalidInputError
-from .cameras import Camera, ScaledOrthographic
+from .cameras import Camera
 
 
 def magnified(camera: Camera, factor: int) -> Camera:
@@ -22,10 +20,7 @@ def magnified(camera: Camera, factor: int) -> Camera:
 
     With centres of pixels at whole numbers, u becomes factor * u + (factor - 1) / 2.
     """
-    shift = (factor - 1) / 2.0
-    if isinstance(camera, ScaledOrthographic):
-        return replace(camera, scale=factor * camera.scale, translation=factor * camera.translation + shift)
-    return replace(camera, focal=factor * camera.focal, principal_point=factor * camera.principal_point + shift)
+    return camera.zoomed(factor, (factor - 1) / 2.0)
 
 
 def reduced(picture: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ def through_the_image(camera: Camera, pixels: Array) -> Array:
 
 
 def hostile_triangles(rng: np.random.Generator, count: int = 60) -> tuple[Array, NDArray[np.int64]]:
-    """Overlapping triangles over an image of 72 x 88 px: ordinary, needles, sub-pixel, off the screen, flat, on grid."""
+    """Overlapping triangles over an image of 72 x 88 px: ordinary, needles, sub-pixel, off it, flat, on grid."""
     corners = rng.uniform(-10.0, 98.0, (count, 3, 3))
     corners[:, :, 2] = rng.uniform(5.0, 30.0, (count, 3))
     for k in range(0, count, 6):

@@ -244,9 +244,11 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
 def test_front_door_tells_type_checkers_the_same_homes() -> None:
     block = next(node for node in _tree(ROOT / "api/__init__.py").body if isinstance(node, ast.If))
-    told = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    imports = [(node.module, alias) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    told = {alias.asname or alias.name: module for module, alias in imports}
+    assert told.pop("render") == "render.result_picture", "the package render, called, is draw_result"
     assert told == facefit._HOMES
-    assert facefit.__all__ == sorted(["__version__", *facefit._HOMES])
+    assert facefit.__all__ == sorted(["__version__", "render", *facefit._HOMES])
 
 
 def test_version_is_the_one_of_setup_cfg(setup_cfg: ConfigParser) -> None:

@@ -176,9 +176,9 @@ def test_shaders_that_do_not_compile_name_their_file(gl, tmp_path, monkeypatch):
     monkeypatch.setattr(shaders, "shader_source", shaders.shader_source.__wrapped__)
     context = open_context()
     with context.work("test") as functions:
-        with pytest.raises(OpenGLError, match="compiling wrong.frag: .*nothing"):
+        with pytest.raises(OpenGLError, match=r"compiling wrong\.frag: .*nothing"):
             shaders.Program(functions, "screen.vert", "wrong.frag", {})
-        with pytest.raises(OpenGLError, match="linking screen.vert and unlinked.frag: .*elsewhere"):
+        with pytest.raises(OpenGLError, match=r"linking screen\.vert and unlinked\.frag: .*elsewhere"):
             shaders.Program(functions, "screen.vert", "unlinked.frag", {})
     context.close()
 
@@ -211,7 +211,8 @@ print(renderer.description)
 print("PYOPENGL_PLATFORM" in os.environ)
 import numpy as np
 from facefit.render.cameras import ScaledOrthographic
-seen = renderer.rasterize(ScaledOrthographic(np.eye(3), np.zeros(2), 1.0), 9 * np.eye(3), [[0, 2, 1]], 9, 9, cull="none")
+camera = ScaledOrthographic(np.eye(3), np.zeros(2), 1.0)
+seen = renderer.rasterize(camera, 9 * np.eye(3), [[0, 2, 1]], 9, 9, cull="none")
 print(seen.covered.sum() > 10)
 """
 

@@ -15,7 +15,8 @@ from facefit.render.opengl.look import Maps, Phong
 from facefit.render.opengl.renderer import GLRenderer
 from facefit.render.rasterizer import rasterize
 from facefit.render.renderer import NumbaRenderer, Renderer, RendererUnavailableError
-from facefit.render.shading import shade_fragments
+from facefit.render.shading import CLAY, shade_fragments
+from facefit.render.spherical_harmonics import shade
 
 ALBEDO = np.array([0.6, 0.4, 0.25])
 SIZE = 120
@@ -218,16 +219,15 @@ def test_a_flat_normal_map_changes_nothing_and_a_tilted_one_tilts(flat):
     camera = ScaledOrthographic(FRONTAL, np.array([19.5, 19.5]), 0.9)
     lighting = AMBIENT.copy()
     lighting[3], lighting[1] = 1.5, -1.5  # from image right, and from above
-    draw = lambda **look: flat.draw(camera, vertices, triangles, 40, 40, lighting=lighting, **look)[20, 20, :3]  # noqa: E731
+
+    def draw(**look):
+        return flat.draw(camera, vertices, triangles, 40, 40, lighting=lighting, **look)[20, 20, :3]
 
     def mapped(t, s, m):
         pixels = np.tile(np.rint(127.5 * (np.array([t, s, m]) + 1.0)).astype(np.uint8), (8, 8, 1))
         return draw(maps=Maps(uv, normal=pixels)).astype(int)
 
     np.testing.assert_allclose(mapped(0.0, 0.0, 1.0), draw().astype(int), atol=2)
-    from facefit.render.shading import CLAY
-    from facefit.render.spherical_harmonics import shade
-
     for t, s, m in ((0.6, 0.0, 0.8), (0.0, 0.6, 0.8), (-0.48, 0.36, 0.8)):
         expected = 255 * linear_to_srgb(shade([t, -s, -m], CLAY, lighting))  # along u is right, along v is up
         np.testing.assert_allclose(mapped(t, s, m), expected, atol=2)
@@ -235,9 +235,6 @@ def test_a_flat_normal_map_changes_nothing_and_a_tilted_one_tilts(flat):
 
 def test_a_displacement_map_shades_as_the_surface_that_it_makes(flat):
     """On a flat quad heights h(u, v) are the surface z = h: its normal is that of the graph."""
-    from facefit.render.shading import CLAY
-    from facefit.render.spherical_harmonics import shade
-
     vertices, triangles, uv = quad()
     camera = ScaledOrthographic(FRONTAL, np.array([59.5, 59.5]), 3.0)
     lighting = AMBIENT.copy()
@@ -369,6 +366,9 @@ def test_shadings_that_a_renderer_lacks_are_refused():
     [
         ({"shading": "toon"}, "shading: expected one of sh, phong, wire, points, got 'toon'"),
         ({"shading": "wire", "lighting": AMBIENT}, "lighting: expected with shading 'sh' only, got it with 'wire'"),
+        ({"shading": "wire", "phong": Phong()}, "phong: expected with shading 'phong' only, got it with 'wire'"),
+        ({"line_width": 0.0}, "line_width: expected a positive number of px, got 0.0"),
+        ({"point_diameter": np.nan}, "point_diameter: expected a positive number of px, got nan"),
         ({"lighting": np.zeros((3, 9))}, r"lighting: expected shape \(9, 3\)"),
         ({"colours": np.zeros((3, 3))}, r"colours: expected shape \(4, 3\)"),
         ({"maps": Maps(UVMap(np.zeros((3, 2), np.float32), np.array([[0, 1, 2]])))}, "maps: .* of 2 triangles, got 1"),

@@ -13,7 +13,7 @@ The fourth panel is the model's mean albedo under the light that best explains t
 show the model's face region alone, fading out at its border: hair and neck are not what was fitted.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -73,9 +73,7 @@ class Window:
 
     def camera(self, camera: Camera) -> Camera:
         """Return the camera that shows the panel what `camera` shows the photo."""
-        if isinstance(camera, ScaledOrthographic):
-            return replace(camera, scale=camera.scale * self.zoom, translation=self.to_panel(camera.translation))
-        return replace(camera, focal=camera.focal * self.zoom, principal_point=self.to_panel(camera.principal_point))
+        return camera.zoomed(self.zoom, self.to_panel(np.zeros(2)))
 
     def inside(self, image: Pixels) -> NDArray[np.bool_]:
         """Return the mask (SIDE, SIDE) of the panel's pixels that show the photo, not what lies beside it."""

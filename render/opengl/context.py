@@ -153,5 +153,5 @@ def open_context() -> Context:
 def _one_line(problem: Exception) -> str:
     """Return what happened, and in which function, of PyOpenGL's many lines."""
     code, operation = getattr(problem, "err", None), getattr(problem, "baseOperation", None)
-    text = ERRORS.get(code, " ".join(str(problem).split()))
+    text = ERRORS.get(code or 0, " ".join(str(problem).split()))
     return text if operation is None else f"{text} in {operation.__name__}"

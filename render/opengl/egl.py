@@ -28,7 +28,7 @@ class EGLContext(Context):
         from OpenGL import EGL
 
         self._egl = EGL
-        refusals = []
+        refusals: list[str] = []
         for name, display in _displays(EGL, platforms, refusals):
             try:
                 handle = _create(EGL, display)

@@ -1,13 +1,15 @@
 """How a mesh looks: what the shaders can do beyond the colours and light that every renderer has."""
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError
 from ...models.morphable_model import UVMap
+from ..renderer import Shading
 
 Array = NDArray[np.float64]
 
@@ -73,6 +75,30 @@ class Maps:
         count = np.bincount(corners, minlength=len(vertices))
         total = np.bincount(corners, heights, minlength=len(vertices))
         return vertices + (total / np.maximum(count, 1))[:, None] * normals
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """All that a picture of a mesh depends on but its shape and the camera."""
+
+    colours: ArrayLike | None = None  # (N, 3) linear reflectance 0-1 per vertex; None is clay
+    lighting: ArrayLike | None = None  # (9, 3) spherical harmonics, camera frame, for "sh"; None is studio light
+    shading: Shading = "sh"
+    phong: Phong | None = None  # the material of "phong"; None is its defaults
+    maps: Maps | None = None
+    line_width: float = 1.0  # px, of "wire"
+    point_diameter: float = 2.5  # px, of "points"
+
+    def __post_init__(self) -> None:
+        """Check what does not depend on the mesh."""
+        if self.shading not in get_args(Shading):
+            raise InvalidInputError(f"shading: expected one of {', '.join(get_args(Shading))}, got {self.shading!r}")
+        for name, needs in (("lighting", "sh"), ("phong", "phong")):
+            if getattr(self, name) is not None and self.shading != needs:
+                raise InvalidInputError(f"{name}: expected with shading {needs!r} only, got it with {self.shading!r}")
+        for name in ("line_width", "point_diameter"):
+            if not 0.0 < getattr(self, name) < np.inf:
+                raise InvalidInputError(f"{name}: expected a positive number of px, got {getattr(self, name)!r}")
 
 
 def _bilinear(image: NDArray[np.float32], coordinates: NDArray[np.floating]) -> Array:

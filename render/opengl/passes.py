@@ -65,8 +65,8 @@ class Passes:
         Both are of the part of the image that the mesh's box is; only that part is cleared and transferred.
         """
         gl = self._gl
-        layers, defines = ("words",), {}
-        tables: dict[str, Any] = {}
+        layers: tuple[str, ...] = ("words",)
+        defines, tables = {}, {}
         if normals is not None:
             layers, defines, tables = ("words", "floats"), {"NORMALS": 1}, {"normals": self.table("normals", normals)}
         target, box = self._target("geometry", height, width, layers), mesh.box(height, width)
@@ -92,7 +92,12 @@ class Passes:
         self._gl.glClearBufferfv(self._gl.GL_COLOR, 0, np.zeros(4, np.float32))
 
     def lit(
-        self, fragment: str, mesh: ScreenMesh, values: Mapping[str, Any], maps: tuple[str, ...], back_opacity: float
+        self,
+        fragment: str,
+        mesh: ScreenMesh,
+        values: Mapping[str, Any],
+        maps: tuple[str, ...],
+        back_opacity: float = 0.0,
     ) -> None:
         """Draw the mesh with a fragment shader that includes lit.glsl; `maps` are its defines.
 

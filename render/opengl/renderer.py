@@ -25,7 +25,7 @@ from ..shading import AMBIENT, CLAY, LAMPS, RIM, STRENGTHS
 from ..spherical_harmonics import FACTORS
 from . import _kernels
 from .context import Context, OpenGLError, open_context
-from .look import Maps, Phong
+from .look import Look, Maps, Phong
 from .passes import REACH, Passes
 from .screen_mesh import ScreenMesh, flatten_mesh, project_mesh
 from .window import WindowContext
@@ -120,9 +120,9 @@ class GLRenderer:
         images, `line_width` (px) is that of "wire" and `point_diameter` (px) that of "points".
         """
         size = self._checked_size(height, width)
-        given = {"phong": phong, "maps": maps, "line_width": line_width, "point_diameter": point_diameter}
+        look = Look(colours, lighting, shading, phong, maps, line_width, point_diameter)
         with self._context.work("drawing a picture"):
-            self._draw(camera, vertices, triangles, size, colours, lighting, shading, **given)
+            self._draw(camera, vertices, triangles, size, look)
             return self._passes.resolve().read().copy()
 
     def draw_over(
@@ -133,12 +133,12 @@ class GLRenderer:
         triangles: ArrayLike,
         *,
         opacity: float = 1.0,
-        colours: ArrayLike | None = None,
-        lighting: ArrayLike | None = None,
-        shading: Shading = "sh",
         **look: Any,
     ) -> NDArray[np.uint8]:
-        """Return a photo (H, W, 3) uint8 with the mesh drawn over it, (H, W, 3); arguments as in `draw`."""
+        """Return a photo (H, W, 3) uint8 with the mesh drawn over it, (H, W, 3).
+
+        `opacity` 0-1 scales the drawn picture's alpha; `look` is the keyword arguments of `draw`.
+        """
         below = np.asarray(photo)
         if below.ndim != 3 or below.shape[2] != 3 or below.dtype != np.uint8:
             raise InvalidInputError(f"photo: expected (H, W, 3) uint8, got {below.shape} {below.dtype}")
@@ -146,7 +146,7 @@ class GLRenderer:
             raise InvalidInputError(f"opacity: expected a number from 0 to 1, got {opacity!r}")
         size = self._checked_size(*below.shape[:2])
         with self._context.work("drawing over a photo"):
-            self._draw(camera, vertices, triangles, size, colours, lighting, shading, **look)
+            self._draw(camera, vertices, triangles, size, Look(**look))
             drawn = self._passes.resolve()
             return np.ascontiguousarray(self._passes.composite(below, drawn, opacity).read()[..., :3])
 
@@ -182,53 +182,37 @@ class GLRenderer:
         return Fragments(triangle, barycentric, depth), unit
 
     def _draw(
-        self,
-        camera: Camera,
-        vertices: ArrayLike,
-        triangles: ArrayLike,
-        size: tuple[int, int],
-        colours: ArrayLike | None,
-        lighting: ArrayLike | None,
-        shading: Shading,
-        *,
-        phong: Phong | None = None,
-        maps: Maps | None = None,
-        line_width: float = 1.0,
-        point_diameter: float = 2.5,
+        self, camera: Camera, vertices: ArrayLike, triangles: ArrayLike, size: tuple[int, int], look: Look
     ) -> None:
         """Draw the mesh into the picture's target."""
-        if shading not in get_args(Shading):
-            raise InvalidInputError(f"shading: expected one of {', '.join(get_args(Shading))}, got {shading!r}")
-        if lighting is not None and shading != "sh":
-            raise InvalidInputError(f"lighting: expected with shading 'sh' only, got it with {shading!r}")
         points, faces = checked_mesh(vertices, triangles)
-        normals = vertex_normals(points, faces)
-        if maps is not None:
-            _check_maps(maps, len(faces))
-            moved = maps.displaced(points, normals, faces)
-        else:
-            moved = points
-        mesh = project_mesh(camera, moved, faces)
-        albedo = np.tile(CLAY, (len(points), 1)) if colours is None else checked_array("colours", colours, points.shape)
+        colours = np.tile(CLAY, (len(points), 1)) if look.colours is None else look.colours
+        albedo = checked_array("colours", colours, points.shape)
+        lighting = None if look.lighting is None else checked_array("lighting", look.lighting, (9, 3))
+        normals, maps = vertex_normals(points, faces), look.maps
+        if maps is not None and len(maps.uv.triangles) != len(faces):
+            raise InvalidInputError(
+                f"maps: expected texture coordinates of {len(faces)} triangles, got {len(maps.uv.triangles)}"
+            )
+        mesh = project_mesh(camera, points if maps is None else maps.displaced(points, normals, faces), faces)
         passes = self._passes
         passes.start_picture(*size, self._samples)
         values = {"colours": passes.table("colours", albedo)}
-        if shading == "points":
-            passes.points(mesh, values, point_diameter)
+        if look.shading == "points":
+            passes.points(mesh, values, look.point_diameter)
             return
         values["normals"] = passes.table("normals", normals @ camera.rotation.T)
         values |= self._map_values(maps, camera, points)
         names = () if maps is None else maps.names
-        if shading == "phong":
-            material = phong or Phong()
-            passes.lit("phong.frag", mesh, values | _phong_values(material, camera), names, material.back_opacity)
-        elif shading == "wire":
-            passes.lit("wire.frag", mesh, values | STUDIO | {"line_width": line_width}, names, 0.0)
+        if look.shading == "phong":
+            phong = look.phong or Phong()
+            passes.lit("phong.frag", mesh, values | _phong_values(phong, camera), names, phong.back_opacity)
+        elif look.shading == "wire":
+            passes.lit("wire.frag", mesh, values | STUDIO | {"line_width": look.line_width}, names)
         elif lighting is None:
-            passes.lit("studio.frag", mesh, values | STUDIO, names, 0.0)
+            passes.lit("studio.frag", mesh, values | STUDIO, names)
         else:
-            light = checked_array("lighting", lighting, (9, 3)) * FACTORS[:, None]
-            passes.lit("spherical_harmonics.frag", mesh, values | {"lighting": light}, names, 0.0)
+            passes.lit("spherical_harmonics.frag", mesh, values | {"lighting": lighting * FACTORS[:, None]}, names)
 
     def _map_values(self, maps: Maps | None, camera: Camera, points: Array) -> dict[str, Any]:
         """Upload images and what they need; an image's last row, v = 0, comes first."""
@@ -247,13 +231,6 @@ class GLRenderer:
         if maps.displacement is not None:
             values["displacement_map"] = passes.image("displacement_map", maps.displacement[::-1])
         return values
-
-
-def _check_maps(maps: Maps, triangle_count: int) -> None:
-    if len(maps.uv.triangles) != triangle_count:
-        raise InvalidInputError(
-            f"maps: expected texture coordinates of {triangle_count} triangles, got {len(maps.uv.triangles)}"
-        )
 
 
 def _phong_values(phong: Phong, camera: Camera) -> dict[str, Any]:

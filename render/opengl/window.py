@@ -27,7 +27,8 @@ class WindowContext(Context):
             import glfw
         except ImportError as problem:
             raise MissingDependencyError("windows need glfw: pip install glfw") from problem
-        self._glfw, self._before = glfw, None
+        self._glfw: Any = glfw
+        self._before: Any = None
         with _strict(glfw):
             glfw.init()
             glfw.default_window_hints()

@@ -1,0 +1,104 @@
+"""Draws a fitted face in the view of its photo, or in another: the function behind `facefit.render`."""
+
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..models.errors import InvalidInputError
+from .cameras import Camera
+from .compositing import over as composite
+from .rasterizer import checked_size
+from .renderer import Renderer, Shading, make_renderer
+
+MARGIN = 2  # px around the mesh, for its smooth outline
+
+
+class FittedFace(Protocol):
+    """What is needed of a result, such as `facefit.FitResult`."""
+
+    @property
+    def camera(self) -> Camera | None:
+        """The camera of the photo."""
+
+    @property
+    def vertices(self) -> NDArray[np.float64] | None:
+        """(N, 3) mm, model frame."""
+
+    @property
+    def triangles(self) -> NDArray[np.int32] | None:
+        """(T, 3) counter-clockwise from outside."""
+
+    @property
+    def lighting(self) -> NDArray[np.float64] | None:
+        """(9, 3) spherical harmonics, camera frame."""
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Holds the photo's size under image.size: width, height."""
+
+
+def draw_result(
+    result: FittedFace,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    camera: Camera | None = None,
+    colours: ArrayLike | None = None,
+    lighting: ArrayLike | None = None,
+    shading: Shading = "sh",
+    over: NDArray[np.uint8] | None = None,
+    renderer: str | Renderer = "auto",
+) -> NDArray[np.uint8]:
+    """Draw a fitted face and return RGBA (H, W, 4) uint8 with straight alpha.
+
+    The size is that of the photo `over` (H, W, 3), over which the face is then laid, else `height` and `width`, else
+    that of the fitted photo. `camera`: another view than the photo's. `colours` (N, 3): linear reflectance per vertex,
+    None for clay. `lighting` (9, 3): for shading "sh", the fit's own if None, studio light if it has none. `renderer`:
+    a name as for `make_renderer`, or a renderer, which stays open. Raises InvalidInputError for a result without a
+    face, or where no size is known.
+    """
+    if result.vertices is None or result.triangles is None or result.camera is None:
+        raise InvalidInputError("result: expected a fitted face, got a result without vertices; see its status")
+    size = _size(result, height, width, over)
+    light = result.lighting if lighting is None and shading == "sh" else lighting
+    view = result.camera if camera is None else camera
+    with closing(make_renderer(renderer)) if isinstance(renderer, str) else nullcontext(renderer) as drawer:
+        picture = _draw_window(drawer, view, result, size, colours=colours, lighting=light, shading=shading)
+    if over is None:
+        return picture
+    return np.dstack([composite(over, picture), np.full(size, 255, np.uint8)])
+
+
+def _size(result: FittedFace, height: int | None, width: int | None, over: NDArray[np.uint8] | None) -> tuple[int, int]:
+    if over is not None:
+        if height is not None or width is not None:
+            raise InvalidInputError("height, width: expected none beside a photo, whose size the picture has")
+        return checked_size(*np.shape(over)[:2])
+    known = result.provenance.get("image", {}).get("size", (None, None))
+    height, width = height or known[1], width or known[0]
+    if height is None or width is None:
+        raise InvalidInputError("height, width: expected both, since the result knows no photo; got none")
+    return checked_size(height, width)
+
+
+def _draw_window(
+    renderer: Renderer, camera: Camera, result: FittedFace, size: tuple[int, int], **look: Any
+) -> NDArray[np.uint8]:
+    """Draw only the part of the picture that the mesh covers: the cost is that of the face, not of the photo."""
+    picture = np.zeros((*size, 4), np.uint8)
+    seen = camera.project(result.vertices)[:, :2]
+    seen = seen[np.isfinite(seen).all(axis=1)]
+    if not len(seen):
+        return picture
+    limits = np.array(size[::-1])
+    low = np.clip(np.floor(seen.min(axis=0)) - MARGIN, 0, limits).astype(int)
+    high = np.clip(np.ceil(seen.max(axis=0)) + MARGIN + 1, 0, limits).astype(int)
+    if (low < high).all():
+        window = camera.zoomed(1.0, -low)
+        rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
+        shape = (int(high[1] - low[1]), int(high[0] - low[0]))
+        picture[rows, columns] = renderer.draw(window, result.vertices, result.triangles, *shape, **look)
+    return picture
