@@ -9,6 +9,7 @@ Only what parses the command line is imported here; a command imports what it co
 `facefit --help` answers at once.
 """
 
+import io
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -49,6 +50,9 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with its status; errors that facefit raises on purpose become one line."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without the letters of a file's name is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="facefit")
     except FacefitError as error:

@@ -69,7 +69,7 @@ def match_contour(model: MorphableModel, state: PoseAndShape, observed: Array) -
     )
 
 
-def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[Array, Array, Array]:
+def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[Array, Array, NDArray[np.floating]]:
     """Return whitening (68, 2, 2), mean (68, 3) and basis (P, 68, 3) with the matched landmarks on the outline.
 
     `weights` (68,) are 1 / (sigma F) per px. See the module's text for the whitening.

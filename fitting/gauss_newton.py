@@ -21,6 +21,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.errors import InvalidInputError
 from .ridge import minimise_bounded_quadratic
 from .status import FitStatus
 
@@ -60,6 +61,15 @@ class GaussNewtonOptions:
     max_iterations: int = 50  # solves, accepted or not
     tolerance: float = 1e-7  # nats: promised fall of energy below which the loop has converged
     initial_damping: float = 1e-6  # relative to the diagonal of H; small, for starts that are good
+
+    def __post_init__(self) -> None:
+        """Refuse limits that the loop would never reach."""
+        if not isinstance(self.max_iterations, int | np.integer) or self.max_iterations < 0:
+            raise InvalidInputError(f"max_iterations: expected a whole number from 0, got {self.max_iterations!r}")
+        if not 0.0 < self.tolerance < math.inf:
+            raise InvalidInputError(f"tolerance: expected a positive number of nats, got {self.tolerance!r}")
+        if not 0.0 <= self.initial_damping < math.inf:
+            raise InvalidInputError(f"initial_damping: expected a number from 0, got {self.initial_damping!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,7 +120,7 @@ def _affine(moments: _Moments) -> AffineCamera:
         raise DegenerateConfigurationError("all points coincide")
     if np.linalg.eigvalsh(moments.gram)[0] < 1e-9:
         raise DegenerateConfigurationError("the model's points lie in a plane")
-    normalised = np.linalg.solve(moments.gram, moments.cross).T
+    normalised = np.asarray(np.linalg.solve(moments.gram, moments.cross).T, dtype=np.float64)
     if _aspect(normalised) < MIN_ASPECT:
         raise DegenerateConfigurationError("the image points lie (nearly) on a line")
     matrix = normalised * np.float64(moments.image_spread / moments.spread)

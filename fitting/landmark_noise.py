@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 OPENING_PAIRS = read_only(np.concatenate([RIGHT_EYELID_PAIRS, LEFT_EYELID_PAIRS, LIP_PAIRS]))
 """(7, 2) upper and lower point of each eyelid and inner lip pair."""
 
+MIN_SIGMA = 1e-9
+"""Least noise of a point, relative to the face's size; with less, the energy would be made of rounding errors."""
+
 
 @dataclass(frozen=True, eq=False)
 class LandmarkNoise:
@@ -31,8 +34,10 @@ class LandmarkNoise:
 
     def __post_init__(self) -> None:
         sigma = checked_array("landmark_sigma", self.sigma, (COUNT,), finite=False)
-        if not (sigma > 0.0).all():
-            raise InvalidInputError("landmark_sigma: expected positive numbers (inf leaves a point out), got others")
+        if not (sigma >= MIN_SIGMA).all():
+            raise InvalidInputError(
+                f"landmark_sigma: expected positive numbers from {MIN_SIGMA:g} (inf leaves a point out), got others"
+            )
         if not 0.0 <= self.opening_correlation < 1.0:
             raise InvalidInputError(f"opening_correlation: expected 0 <= rho < 1, got {self.opening_correlation}")
         object.__setattr__(self, "sigma", read_only(sigma))

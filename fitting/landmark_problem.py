@@ -46,7 +46,7 @@ class LandmarkProblem:
     """A `gauss_newton.Problem` over PoseAndShape."""
 
     mean: Array  # (M, 3) mm
-    basis: Array  # (P, M, 3) mm per unit
+    basis: NDArray[np.floating]  # (P, M, 3) mm per unit
     observed: Array  # (M, 2) px
     whitening: Array  # (M, 2, 2) 1/px
     pairs: NDArray[np.intp]  # (Q, 2) indices of correlated points

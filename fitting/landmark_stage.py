@@ -5,7 +5,7 @@
     jaw's points have no fixed counterpart yet. This is a start, not the estimate: alternating blocks stops early along
     directions in which pose and shape trade off.
  2. A joint damped Gauss-Newton finish over pose and all coefficients within their bounds (`landmark_problem.py`). With
-    sliding jaw points (`contour.py`) matching and solving take turns until the state no longer moves.
+    sliding jaw points (`contour.py`) matching and single steps take turns until a step promises next to nothing.
  3. The posterior standard deviation of each coefficient from the inverse of the Gauss-Newton matrix at the end: the
     Laplace approximation, marginal over the pose and the other coefficients.
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotri
 
+from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
 from ..models.point_basis import PointBasis
 from ..render.cameras import ScaledOrthographic
@@ -45,6 +46,17 @@ class LandmarkStageOptions:
     identity_prior: float = 1.0  # weight of 1/2 |identity|^2; 1 is the model's own prior
     expression_prior: float = 1.0  # weight of 1/2 sum (expression / sigma)^2
     solver: GaussNewtonOptions = field(default_factory=GaussNewtonOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of rounds and weights that cannot be, naming the option."""
+        for name, least in (("alternations", 0), ("max_matchings", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < least:
+                raise InvalidInputError(f"{name}: expected a whole number from {least}, got {value!r}")
+        for name in ("identity_prior", "expression_prior"):
+            value = getattr(self, name)
+            if not 0.0 < value < math.inf:
+                raise InvalidInputError(f"{name}: expected a positive number, got {value!r}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ STAGES = ("landmark",)
 class FitOptions:
     """How to fit one face."""
 
-    stages: tuple[str, ...] = ("landmark",)  # a prefix-free choice of STAGES, in their order
+    stages: tuple[str, ...] = ("landmark",)  # which of STAGES to run, in their order
     landmark_convention: LandmarkConvention | str | None = None
     # What a jaw point means; None: the detector's own, or semantic for landmarks that are given.
     landmark_sigma: float | ArrayLike | None = None
@@ -30,7 +30,7 @@ class FitOptions:
     landmark: LandmarkStageOptions = field(default_factory=LandmarkStageOptions)
 
     def __post_init__(self) -> None:
-        """Refuse unknown stages and conventions and impossible limits."""
+        """Refuse unknown stages and conventions, and impossible noise and limits."""
         stages = tuple(self.stages) if isinstance(self.stages, Iterable) else (self.stages,)
         if "landmark" not in stages or len(set(stages)) < len(stages) or not set(stages) <= set(STAGES):
             raise InvalidInputError(f"stages: expected 'landmark', once, of {', '.join(STAGES)}, got {stages}")
@@ -45,3 +45,5 @@ class FitOptions:
             object.__setattr__(self, "landmark_convention", LandmarkConvention(self.landmark_convention))
         if self.max_seconds is not None and not self.max_seconds > 0.0:
             raise InvalidInputError(f"max_seconds: expected a positive number, got {self.max_seconds}")
+        if not isinstance(self.landmark, LandmarkStageOptions):
+            raise InvalidInputError(f"landmark: expected LandmarkStageOptions, got {type(self.landmark).__name__}")

@@ -1,6 +1,6 @@
 """From a photo to fitted faces: detection, initialisation and the stages, in that order.
 
-Wrong calls raise; wrong data ends in a status. The result of a stage replaces the last one only when it is usable.
+Wrong calls raise; wrong data ends in a status.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..models.arrays import checked_array
+from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel, require_model
 from ..models.store import load_model
 from .detection import Detection, FaceDetector
@@ -52,6 +53,7 @@ def fit(
 
     `model` is the embedded default if None. `landmarks` (68, 2) px spare the detector, which is dlib's if None.
     """
+    image = _checked_image(image)
     if landmarks is not None:
         session = _session(model, options, initializer, image)
         return _fit_one(session, _Face(_checked_landmarks(landmarks)))
@@ -71,7 +73,7 @@ def fit_faces(
     initializer: Initializer | None = None,
 ) -> list[FitResult]:
     """Fit every face that the detector finds, the largest first; an empty list where it finds none."""
-    return _fit_detected(image, model, options, detector, initializer, largest=False)
+    return _fit_detected(_checked_image(image), model, options, detector, initializer, largest=False)
 
 
 def fit_landmarks(
@@ -129,7 +131,9 @@ def _session(
     image: Pixels | LoadedImage | None,
 ) -> _Session:
     model = load_model("default") if model is None else require_model(model)
-    options, initializer = options or FitOptions(), initializer or MeanFace()
+    options, initializer = FitOptions() if options is None else options, initializer or MeanFace()
+    if not isinstance(options, FitOptions):
+        raise InvalidInputError(f"options: expected FitOptions, got {type(options).__name__}")
     provenance: dict[str, Any] = {
         "version": version("facefit"),
         "model": {"name": model.name, "hash": model.hash, "licence": model.licence},
@@ -145,7 +149,7 @@ def _session(
             "path": str(image.path),
         }
     elif image is not None:
-        pixels = checked_image(image)
+        pixels = image
         provenance["image"] = {"size": list(pixels.shape[1::-1]), "orientation": 1}
     deadline = math.inf if options.max_seconds is None else time.perf_counter() + options.max_seconds
     return _Session(model, options, initializer, pixels, deadline, provenance)
@@ -183,6 +187,10 @@ def _fit_detected(
     if largest:
         detections = detections[:1]
     return [_fit_one(session, _Face(found.landmarks, found, detector, k)) for k, found in enumerate(detections)]
+
+
+def _checked_image(image: Pixels | LoadedImage) -> Pixels | LoadedImage:
+    return image if isinstance(image, LoadedImage) else checked_image(image)
 
 
 def _checked_landmarks(landmarks: ArrayLike) -> Array:

@@ -177,7 +177,8 @@ class MorphableModel:
         else:
             line, width = self.semantic_basis.mean[:17], BAND_WIDTH * self.face_size
             normals = unit_normals(self.mean, self.triangles)
-            sides = tuple(band_around(line, self.mean, normals, width, side) for side in (-1.0, 1.0))
+            right, left = (band_around(line, self.mean, normals, width, side) for side in (-1.0, 1.0))
+            sides = (right, left)
         bands = []
         for candidates in sides:
             chosen, triangles, searched = local_topology(candidates, self.triangles)

@@ -88,7 +88,7 @@ class ScaledOrthographic:
         seen[..., :2] += self.translation
         return seen
 
-    def zoomed(self, factor: float, offset: ArrayLike = 0.0) -> "ScaledOrthographic":
+    def zoomed(self, factor: float, offset: Array | float = 0.0) -> "ScaledOrthographic":
         """Return the same view in other pixels: u becomes factor u + offset, `offset` (2,) or one number, px."""
         return replace(self, scale=factor * self.scale, translation=factor * self.translation + offset)
 
@@ -126,7 +126,7 @@ class Perspective:
         seen[..., :2] += self.principal_point
         return seen
 
-    def zoomed(self, factor: float, offset: ArrayLike = 0.0) -> "Perspective":
+    def zoomed(self, factor: float, offset: Array | float = 0.0) -> "Perspective":
         """Return the same view in other pixels: u becomes factor u + offset, `offset` (2,) or one number, px."""
         return replace(self, focal=factor * self.focal, principal_point=factor * self.principal_point + offset)
 

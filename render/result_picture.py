@@ -66,7 +66,8 @@ def draw_result(
     light = result.lighting if lighting is None and shading == "sh" else lighting
     view = result.camera if camera is None else camera
     with closing(make_renderer(renderer)) if isinstance(renderer, str) else nullcontext(renderer) as drawer:
-        picture = _draw_window(drawer, view, result, size, colours=colours, lighting=light, shading=shading)
+        mesh = (result.vertices, result.triangles)
+        picture = _draw_window(drawer, view, mesh, size, colours=colours, lighting=light, shading=shading)
     if over is None:
         return picture
     return np.dstack([composite(over, picture), np.full(size, 255, np.uint8)])
@@ -85,11 +86,15 @@ def _size(result: FittedFace, height: int | None, width: int | None, over: NDArr
 
 
 def _draw_window(
-    renderer: Renderer, camera: Camera, result: FittedFace, size: tuple[int, int], **look: Any
+    renderer: Renderer,
+    camera: Camera,
+    mesh: tuple[NDArray[np.float64], NDArray[np.int32]],
+    size: tuple[int, int],
+    **look: Any,
 ) -> NDArray[np.uint8]:
     """Draw only the part of the picture that the mesh covers: the cost is that of the face, not of the photo."""
     picture = np.zeros((*size, 4), np.uint8)
-    seen = camera.project(result.vertices)[:, :2]
+    seen = camera.project(mesh[0])[:, :2]
     seen = seen[np.isfinite(seen).all(axis=1)]
     if not len(seen):
         return picture
@@ -100,5 +105,5 @@ def _draw_window(
         window = camera.zoomed(1.0, -low)
         rows, columns = slice(low[1], high[1]), slice(low[0], high[0])
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
-        picture[rows, columns] = renderer.draw(window, result.vertices, result.triangles, *shape, **look)
+        picture[rows, columns] = renderer.draw(window, *mesh, *shape, **look)
     return picture

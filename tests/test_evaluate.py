@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,7 +196,7 @@ def test_malformed_synthetic_files_are_named(synthetic):
             read_synthetic(synthetic)
     for junk in (b"", b"not an archive", (synthetic / "a.npz").read_bytes()[:1000]):
         (synthetic / "b.npz").write_bytes(junk)
-        with pytest.raises(InvalidInputError, match=r"b\.npz: expected a NumPy \.npz archive"):
+        with pytest.raises(InvalidInputError, match=r"b\.npz: not a readable \.npz file"):
             read_synthetic(synthetic)
 
 
@@ -491,6 +492,8 @@ def test_arrays_are_read_as_meshes(tmp_path):
         ("x.obj", b"v a b c"),
         ("x.obj", b"v 0 0 nan"),
         ("x.obj", b"v 0 0 0\nf 1 / 1"),
+        ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9"),
+        ("x.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 0 1 2"),
         ("x.npz", b"PK"),
         ("x.npy", b"junk"),
         ("x.ply", b"ply"),
@@ -500,6 +503,17 @@ def test_malformed_meshes_are_errors(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInputError, match=name):
         read_mesh(tmp_path / name)
+
+
+def test_a_damaged_archive_gives_a_mesh_or_an_error(tmp_path, rng):
+    np.savez_compressed(tmp_path / "good.npz", vertices=rng.normal(size=(300, 3)), triangles=[[0, 1, 2]])
+    content = (tmp_path / "good.npz").read_bytes()
+    for place in rng.integers(len(content), size=200):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 + rng.integers(255)
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        with suppress(InvalidInputError):
+            read_mesh(tmp_path / "damaged.npz")
 
 
 def test_missing_mesh_is_an_error(tmp_path):
@@ -529,6 +543,13 @@ def test_scan_command_aligns(tmp_path, model):
     assert aligned["converged"]
     assert aligned["mean_mm"] < 0.2 * as_is["mean_mm"]
     assert "median_mm" in run("scan", tmp_path / "points.npy", tmp_path / "mesh.npz").stdout
+
+
+def test_scan_command_wants_a_surface(tmp_path):
+    np.save(tmp_path / "points.npy", np.eye(3))
+    refused = run("scan", tmp_path / "points.npy", tmp_path / "points.npy").exception
+    assert isinstance(refused, InvalidInputError)
+    assert str(refused) == f"{tmp_path / 'points.npy'}: expected a surface, got points without triangles"
 
 
 @pytest.mark.parametrize("command", ["synthetic", "aflw2000"])

@@ -1,5 +1,6 @@
 """The console program's frame: exit statuses and where messages go."""
 
+import io
 import sys
 
 import pytest
@@ -41,6 +42,19 @@ def test_a_wrong_call_is_2(
         main.main()
     assert stopped.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_terminal_without_the_letters_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, terminal = typer.Typer(), io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    app.command()(lambda: print("née ☃"))
+    monkeypatch.setattr(main, "app", app)
+    monkeypatch.setattr(sys, "argv", ["facefit"])
+    monkeypatch.setattr(sys, "stdout", terminal)
+    with pytest.raises(SystemExit) as stopped:
+        main.main()
+    assert stopped.value.code == 0
+    terminal.seek(0)
+    assert terminal.read() == "n?e ?\n"
 
 
 def test_help_names_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

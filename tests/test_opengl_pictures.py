@@ -402,7 +402,7 @@ def test_wrong_photos_and_windows_are_named(gl):
         gl.draw_over(np.zeros((4, 4), np.uint8), camera, vertices, triangles)
     with pytest.raises(InvalidInputError, match="opacity: expected a number from 0 to 1, got 2"):
         gl.draw_over(np.zeros((4, 4, 3), np.uint8), camera, vertices, triangles, opacity=2)
-    with pytest.raises(OpenGLError, match="show: expected the context of a window, got EGL"):
+    with pytest.raises(OpenGLError, match="show: expected the context of a window, got "):
         gl.show(np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(OpenGLError, match="samples: expected 1 to"):
         GLRenderer(samples=1000)

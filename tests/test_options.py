@@ -49,7 +49,7 @@ def test_impossible_time_limits_raise(seconds):
         FitOptions(max_seconds=seconds)
 
 
-@pytest.mark.parametrize("sigma", [0.0, -0.1, np.nan, [0.1] * 67, "much"])
+@pytest.mark.parametrize("sigma", [0.0, 1e-300, -0.1, np.nan, [0.1] * 67, "much"])
 def test_impossible_sigmas_raise(sigma):
     with pytest.raises(InvalidInputError, match="landmark_sigma: expected"):
         fitted(FitOptions(landmark_sigma=sigma))
@@ -59,6 +59,27 @@ def test_impossible_sigmas_raise(sigma):
 def test_impossible_correlations_raise(correlation):
     with pytest.raises(InvalidInputError, match="opening_correlation: expected 0 <= rho < 1, got"):
         fitted(FitOptions(opening_correlation=correlation))
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        (GaussNewtonOptions, "max_iterations", -1),
+        (GaussNewtonOptions, "max_iterations", 1.5),
+        (GaussNewtonOptions, "tolerance", 0.0),
+        (GaussNewtonOptions, "tolerance", np.nan),
+        (GaussNewtonOptions, "initial_damping", -1.0),
+        (LandmarkStageOptions, "alternations", -1),
+        (LandmarkStageOptions, "max_matchings", 0),
+        (LandmarkStageOptions, "identity_prior", 0.0),
+        (LandmarkStageOptions, "identity_prior", np.nan),
+        (LandmarkStageOptions, "expression_prior", -1.0),
+        (FitOptions, "landmark", 3),
+    ],
+)
+def test_impossible_numbers_raise(options, name, value):
+    with pytest.raises(InvalidInputError, match=f"^{name}: expected .*, got "):
+        options(**{name: value})
 
 
 @pytest.mark.parametrize("options", [FitOptions, LandmarkStageOptions, GaussNewtonOptions])

@@ -156,6 +156,11 @@ def test_wrong_calls_name_what_was_expected(model: facefit.MorphableModel, point
         facefit.fit_landmarks(points, model="default")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="image"):
         facefit.fit(np.zeros((4, 4, 3)), model=model)
+    for fit in (facefit.fit, facefit.fit_faces):
+        with pytest.raises(InvalidInputError, match="image: expected RGB values"):
+            fit(None, model=model)  # type: ignore[operator]
+    with pytest.raises(InvalidInputError, match="options: expected FitOptions, got dict"):
+        facefit.fit_landmarks(points, model=model, options={})  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="no-such-model"):
         facefit.load_model("no-such-model")
     with pytest.raises(InvalidInputError, match="landmark_sigma"):

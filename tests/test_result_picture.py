@@ -48,11 +48,11 @@ def test_over_a_photo_only_the_head_changes(fitted: facefit.FitResult) -> None:
 
 def test_a_face_half_outside_or_wholly_outside(fitted: facefit.FitResult) -> None:
     assert fitted.camera is not None
-    shifted = fitted.camera.zoomed(1.0, (-150.0, 0.0))
+    shifted = fitted.camera.zoomed(1.0, np.array([-150.0, 0.0]))
     half = facefit.render(fitted, camera=shifted, renderer="numba")
     whole = facefit.render(fitted, renderer="numba")
     assert np.abs(half[:, :150].astype(int) - whole[:, 150:]).max() <= 1
-    outside = facefit.render(fitted, camera=fitted.camera.zoomed(1.0, (1e4, 0.0)), renderer="numba")
+    outside = facefit.render(fitted, camera=fitted.camera.zoomed(1.0, np.array([1e4, 0.0])), renderer="numba")
     assert not outside.any()
 
 

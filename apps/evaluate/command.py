@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...models.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from .datasets import Sample
     from .evaluators import Evaluation
@@ -127,7 +129,10 @@ def scan(
     from .surface import Surface
 
     points, _ = read_mesh(scan)
-    surface = Surface(*read_mesh(mesh))
+    vertices, triangles = read_mesh(mesh)
+    if not len(triangles):
+        raise InvalidInputError(f"{mesh}: expected a surface, got points without triangles")
+    surface = Surface(vertices, triangles)
     alignment = align_icp(points, surface) if align else None
     distances = scan_to_surface(points, surface, alignment.similarity if alignment else IDENTITY)
     figures = {
@@ -139,7 +144,7 @@ def scan(
         "scale": alignment.similarity.scale if alignment else 1.0,
         "converged": alignment.converged if alignment else True,
     }
-    lines = (f"{name:<10} {value:.6g}" for name, value in figures.items())
+    lines = (f"{name:<10} {value if isinstance(value, bool) else f'{value:.6g}'}" for name, value in figures.items())
     typer.echo(json.dumps(figures) if as_json else "\n".join(lines))
 
 

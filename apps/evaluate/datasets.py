@@ -14,7 +14,6 @@ AFLW2000 turns the head the other way and composes its angles in another order. 
 side a face looks to and its bin, which is all that is asked of it here; it is not our yaw to the degree.
 """
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...fitting.landmarks import COUNT
+from ...models.archives import read_arrays
 from ...models.arrays import checked_array
 from ...models.errors import FacefitError, InvalidInputError
 
@@ -84,12 +84,13 @@ def _read_folder(folder: str | Path, limit: int | None, pattern: str, read: Call
         except KeyError as missing:
             raise InvalidInputError(f"{path}: expected an entry {missing}, found none") from None
         except FacefitError as problem:
-            raise InvalidInputError(f"{path}: {problem}") from None
+            sentence = str(problem)
+            raise InvalidInputError(sentence if sentence.startswith(str(path)) else f"{path}: {sentence}") from None
     return samples
 
 
 def _synthetic_sample(path: Path) -> Sample:
-    data = _load_npz(path)
+    data = read_arrays(path, InvalidInputError)
     landmarks = checked_array("landmarks", data["landmarks"], (COUNT, 2))
     neutral = checked_array("neutral", data["neutral"], (None, 3))
     image_points = checked_array("image_points", data["image_points"], (len(neutral), 2))
@@ -122,7 +123,7 @@ def landmark_vertices(landmarks: Array, image_points: Array) -> NDArray[np.intp]
 def _aflw2000_sample(path: Path) -> Sample:
     exported, original = path.with_name(f"{path.stem}_gt.npz"), path.with_suffix(".mat")
     if exported.is_file():
-        data = _load_npz(exported)
+        data = read_arrays(exported, InvalidInputError)
         points, yaw = data["pts68_3d"], data["yaw_deg"]
     else:
         data = _load_mat(_existing(original))
@@ -136,14 +137,6 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InvalidInputError(f"expected {path.name} beside it, found none")
     return path
-
-
-def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as problem:
-        raise InvalidInputError(f"expected a NumPy .npz archive, got a file that is not one ({problem})") from None
 
 
 def _load_mat(path: Path) -> dict[str, Any]:

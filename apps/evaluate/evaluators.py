@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...fitting import pipeline
+from ...fitting.detection import intersection_over_union
 from ...fitting.dlib_detector import DlibDetector
 from ...fitting.gold_standard import fit_scaled_orthographic
 from ...fitting.images import read_image
@@ -243,18 +244,10 @@ def _same_face(results: Sequence[FitResult], truth: Array) -> FitResult | None:
     best, most = None, OVERLAP
     for result in results:
         if result.landmarks is not None:
-            overlap = _intersection_over_union(face_box(result.landmarks), face_box(truth))
+            overlap = intersection_over_union(np.array(face_box(result.landmarks)), np.array(face_box(truth)))
             if overlap > most:
                 best, most = result, overlap
     return best
-
-
-def _intersection_over_union(a: tuple[float, ...], b: tuple[float, ...]) -> float:
-    def area(box: tuple[float, ...]) -> float:
-        return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
-
-    shared = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-    return shared / (area(a) + area(b) - shared)
 
 
 def _fit_options(sigma: float | None, convention: str | None) -> dict[str, Any]:

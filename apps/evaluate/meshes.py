@@ -1,6 +1,5 @@
 """Reading a surface from a file, to measure it: Wavefront OBJ, or NumPy arrays."""
 
-import zipfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.arrays import checked_array
+from ...models.archives import read_arrays
+from ...models.arrays import checked_array, checked_indices
 from ...models.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 
 
-def read_mesh(path: str | Path) -> tuple[Array, NDArray[np.int64]]:
+def read_mesh(path: str | Path) -> tuple[Array, NDArray[np.int32]]:
     """Return vertices (N, 3), in the file's units, and triangles (T, 3) of a mesh; T is 0 for a cloud of points.
 
     `.obj`: `v` and `f` lines; polygons are cut into fans. `.npz`: `vertices` and, where present, `triangles`, as
@@ -27,12 +27,15 @@ def read_mesh(path: str | Path) -> tuple[Array, NDArray[np.int64]]:
     try:
         vertices, triangles = read(path)
         points = checked_array("vertices", vertices, (None, 3))
-        corners = checked_array("triangles", triangles, (None, 3), np.int64)
+        corners = checked_indices("triangles", triangles, (None, 3), len(points))
+    except InvalidInputError as problem:
+        sentence = str(problem)
+        raise InvalidInputError(sentence if sentence.startswith(str(path)) else f"{path}: {sentence}") from None
     except KeyError as missing:
         raise InvalidInputError(f"{path}: expected an array {missing}, found none") from None
     except OSError as problem:
         raise InvalidInputError(f"{path}: cannot be read ({problem.strerror or problem})") from None
-    except (ValueError, IndexError, EOFError, TypeError, zipfile.BadZipFile) as problem:
+    except (ValueError, IndexError, EOFError, TypeError) as problem:
         raise InvalidInputError(f"{path}: expected a mesh, got a malformed file ({problem})") from None
     if not len(points):
         raise InvalidInputError(f"{path}: expected vertices, found none")
@@ -59,8 +62,8 @@ def _obj_index(corner: str, count: int) -> int:
 
 
 def _read_npz(path: Path) -> tuple[Any, Any]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return archive["vertices"], archive["triangles"] if "triangles" in archive else np.zeros((0, 3))
+    arrays = read_arrays(path, InvalidInputError)
+    return arrays["vertices"], arrays.get("triangles", np.zeros((0, 3)))
 
 
 def _read_npy(path: Path) -> tuple[Any, Any]:

@@ -87,7 +87,7 @@ def as_text(evaluation: Evaluation) -> str:
     if rows := summary(evaluation):
         shown = evaluation.point_sets[0]
         lines += ["", *text_table(rows), "", *_against_mean_face(evaluation)]
-        lines += [f"NME: per cent of sqrt(w h); by yaw (degrees) and offset-free over the {shown} points."]
+        lines += [f"NME: per cent of sqrt(w h); by yaw (degrees) and offset-free over {shown} points."]
     if evaluation.unscored:
         failures = (f"{case.sample.name} ({case.status})" for case in evaluation.unscored)
         lines += ["", f"No usable fit: {', '.join(failures)}"]

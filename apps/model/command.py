@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from ...models.errors import InvalidInputError
+
 app = typer.Typer(help="Look at morphable models.", no_args_is_help=True, add_completion=False)
 
 Model = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A model in the store, or its file.")]
@@ -56,6 +58,9 @@ def render(
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same people.")] = 0,
 ) -> None:
     """Draw a model's mean and random people, each from the front and turned."""
+    if out.suffix.lower() != ".png":
+        raise InvalidInputError(f"{out}: expected the name of a .png file to write, got another")
+
     from ...models.store import load_model
     from ...render.renderer import make_renderer
     from ..fit.writers import write_png

@@ -6,7 +6,8 @@ Rules, each enforced with an error that says so:
 - It does not survive a fork: the driver's threads and sockets stay with the parent. A child process makes its own.
 - It is current only while work is done (`Context.work`), so that several renderers, and the caller's own OpenGL, can
   share a thread.
-- Everything made in it goes with it: `close` frees all, and a context that is garbage-collected closes itself.
+- Everything made in it goes with it: `close` frees all, and a context that is garbage-collected closes itself (but a
+  window, which only its thread may close).
 """
 
 import os

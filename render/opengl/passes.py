@@ -41,7 +41,6 @@ class Passes:
         self._images: dict[str, ImageTexture] = {}
         gl.glBindVertexArray(gl.glGenVertexArrays(1))  # core profiles want one, even without attributes
         gl.glFrontFace(gl.GL_CW)  # counter-clockwise seen from outside, but y points down
-        gl.glDepthFunc(gl.GL_GREATER)  # the first of equals stays
         gl.glEnable(gl.GL_PROGRAM_POINT_SIZE)
         gl.glBlendFunc(gl.GL_ONE, gl.GL_ONE_MINUS_SRC_ALPHA)
 
@@ -70,10 +69,9 @@ class Passes:
         if normals is not None:
             layers, defines, tables = ("words", "floats"), {"NORMALS": 1}, {"normals": self.table("normals", normals)}
         target, box = self._target("geometry", height, width, layers), mesh.box(height, width)
-        target.draw_into()
+        self._start(target)
         gl.glEnable(gl.GL_SCISSOR_TEST)
         gl.glScissor(*box)
-        gl.glDepthMask(True)
         gl.glClearBufferfv(gl.GL_DEPTH, 0, np.zeros(1, np.float32))
         gl.glClearBufferiv(gl.GL_COLOR, 0, EMPTY)
         if normals is not None:
@@ -85,9 +83,7 @@ class Passes:
 
     def start_picture(self, height: int, width: int, samples: int) -> None:
         """Clear what the lit passes draw into: nothing, and transparent."""
-        target = self._target("picture", height, width, ("rgba8",), samples=samples)
-        target.draw_into()
-        self._gl.glDepthMask(True)
+        self._start(self._target("picture", height, width, ("rgba8",), samples=samples))
         self._gl.glClearBufferfv(self._gl.GL_DEPTH, 0, np.zeros(1, np.float32))
         self._gl.glClearBufferfv(self._gl.GL_COLOR, 0, np.zeros(4, np.float32))
 
@@ -157,6 +153,16 @@ class Passes:
         values = {"picture": self.image("picture", picture), "size": (width, height)}
         self._fill(self._program("screen.vert", "show.frag", {}), None, values, (height, width))
 
+    def _start(self, target: Target) -> None:
+        """Draw into a target from now on, in the state that passes start from, whatever one that failed has left."""
+        gl = self._gl
+        target.draw_into()
+        for test in (gl.GL_SCISSOR_TEST, gl.GL_BLEND):
+            gl.glDisable(test)
+        gl.glColorMask(True, True, True, True)
+        gl.glDepthMask(True)
+        gl.glDepthFunc(gl.GL_GREATER)  # the first of equals stays
+
     def _program(self, vertex: str, fragment: str, defines: Mapping[str, int]) -> Program:
         key = (vertex, fragment, *sorted(defines.items()))
         if key not in self._programs:
@@ -217,7 +223,7 @@ class Passes:
         """Run a program once for each pixel of a target, or of framebuffer 0 with its size."""
         gl = self._gl
         if target is not None:
-            target.draw_into()
+            self._start(target)
             size = target.height, target.width
         assert size is not None
         gl.glDisable(gl.GL_DEPTH_TEST)
