@@ -21,6 +21,8 @@ from .shading import shade_fragments
 Shading = Literal["sh", "phong", "wire", "points"]
 """Spherical harmonics (without any, studio light), Blinn-Phong, the triangles' edges, or the vertices."""
 
+SHADINGS: tuple[Shading, ...] = get_args(Shading)
+
 
 class RendererUnavailableError(FacefitError):
     """The renderer that was asked for cannot run here."""
@@ -38,6 +40,11 @@ class Renderer(Protocol):
     @property
     def description(self) -> str:
         """Who draws, in words, for the provenance of pictures."""
+        ...
+
+    @property
+    def shadings(self) -> tuple[Shading, ...]:
+        """What `draw` can do of SHADINGS."""
         ...
 
     def rasterize(
@@ -75,6 +82,7 @@ class NumbaRenderer:
     """Draws in software, on one core, the same pixels on every machine. Holds nothing between calls."""
 
     name = "numba"
+    shadings: tuple[Shading, ...] = ("sh",)
     description = "numba (software rasteriser)"
     oversampling = 2  # a picture is drawn this many times finer in x and y, then averaged
 
@@ -97,9 +105,9 @@ class NumbaRenderer:
         shading: Shading = "sh",
     ) -> NDArray[np.uint8]:
         """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`); `shading` is "sh"."""
-        if shading not in get_args(Shading):
-            raise InvalidInputError(f"shading: expected one of {', '.join(get_args(Shading))}, got {shading!r}")
-        if shading != "sh":
+        if shading not in SHADINGS:
+            raise InvalidInputError(f"shading: expected one of {', '.join(SHADINGS)}, got {shading!r}")
+        if shading not in self.shadings:
             raise RendererUnavailableError(f"shading {shading!r}: the Numba renderer has only 'sh'; use OpenGL's")
         factor = self.oversampling
         height, width = checked_size(height, width)

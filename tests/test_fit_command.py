@@ -1,9 +1,6 @@
 """`facefit fit` from the command line to its files: what it writes, prints and returns, and how it takes bad input."""
 
-import contextlib
-import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,55 +12,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import trimesh
+from command_line import ALL_FILES, ASTRONAUT, Run, files, run, strict, summary
 from PIL import ExifTags, Image
 
 import facefit
 from facefit.apps.fit import command
 from facefit.apps.fit.summary import describe
 from facefit.apps.fit.writers import output_folders
-
-ASTRONAUT = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
-ALL_FILES = {"fit.npz", "mesh.obj", "overlay.png", "summary.json"}
-
-
-@dataclass(frozen=True)
-class Run:
-    status: int
-    out: str
-    err: str
-
-
-def run(*arguments: object) -> Run:
-    """Run `facefit fit` in this process, errors becoming exit statuses as in the console program."""
-    from facefit.apps.main import main
-
-    out, err = io.StringIO(), io.StringIO()
-    argv = ["facefit", "fit", *map(str, arguments)]
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-            status = 0
-        except SystemExit as stopped:
-            status = int(stopped.code or 0)
-    assert "Traceback" not in out.getvalue() + err.getvalue()
-    return Run(status, out.getvalue(), err.getvalue())
-
-
-def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-
-def strict(text: str) -> Any:
-    """Parse JSON in which NaN and Infinity are errors."""
-
-    def refuse(name: str) -> None:
-        raise AssertionError(f"{name} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    return strict((folder / "summary.json").read_text())
 
 
 @dataclass(frozen=True)
@@ -90,13 +45,6 @@ def pixels() -> np.ndarray:
 @pytest.fixture
 def points(astronaut: Fitted) -> np.ndarray:
     return np.array(astronaut.result.landmarks)
-
-
-@pytest.fixture
-def no_cnn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare the seconds of the CNN where a photo is meant to hold no face."""
-    monkeypatch.setattr("facefit.fitting.dlib_detector.DlibDetector.__init__", lambda self: None)
-    monkeypatch.setattr("facefit.fitting.dlib_detector.DlibDetector.allow_cnn", False)
 
 
 # --- One good photo ----------------------------------------------------------------------------------------------
@@ -330,115 +278,6 @@ def test_landmarks_of_odd_size_or_place_are_a_good_fit(
     moved = strict(done.out)
     np.testing.assert_allclose(moved["identity"], plain["identity"], atol=1e-4)
     assert files(tmp_path / "out" / "astronaut") == ALL_FILES
-
-
-# --- Photos that cannot be fitted --------------------------------------------------------------------------------
-
-
-def _truncated(path: Path) -> None:
-    path.write_bytes(ASTRONAUT.read_bytes()[:20000])
-
-
-BAD_PHOTOS: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "no face": ("a.png", lambda p: Image.new("RGB", (200, 200), (90, 120, 150)).save(p), "NO_FACE"),
-    "1 x 1": ("a.png", lambda p: Image.new("RGB", (1, 1)).save(p), "NO_FACE"),
-    "65,000 x 1": ("a.png", lambda p: Image.new("RGB", (65000, 1)).save(p), "NO_FACE"),
-    "100 megapixels": ("a.png", lambda p: Image.new("1", (10000, 10000)).save(p), "BAD_INPUT"),
-    "truncated": ("a.jpg", _truncated, "BAD_INPUT"),
-    "text": ("a.jpg", lambda p: p.write_text("no picture"), "BAD_INPUT"),
-    "empty": ("a.png", lambda p: p.write_bytes(b""), "BAD_INPUT"),
-}
-
-
-@pytest.mark.usefixtures("no_cnn")
-@pytest.mark.parametrize("kind", BAD_PHOTOS)
-def test_a_photo_that_cannot_be_fitted(tmp_path: Path, kind: str) -> None:
-    name, make, status = BAD_PHOTOS[kind]
-    make(tmp_path / name)
-    done = run(tmp_path / name, "-o", tmp_path / "out")
-    assert done.status == 3
-    (sentence,) = done.err.splitlines()
-    assert sentence.startswith(f"facefit: {tmp_path / name}: ")
-    assert files(tmp_path / "out") == {"a/summary.json"}
-    told = summary(tmp_path / "out" / "a")
-    assert told["status"] == status
-    assert told["usable"] is False
-    assert sentence.endswith(told["message"])
-    assert told["camera"] is None
-
-
-@pytest.mark.usefixtures("no_cnn")
-def test_no_face_among_all_faces(tmp_path: Path) -> None:
-    Image.new("RGB", (200, 200), (90, 120, 150)).save(tmp_path / "a.png")
-    done = run(tmp_path / "a.png", "-o", tmp_path / "out", "--faces", "all", "--json")
-    assert done.status == 3
-    assert strict(done.out)["status"] == "NO_FACE"
-
-
-def test_names_that_no_terminal_can_show(tmp_path: Path) -> None:
-    names = [b"\xff\xfe.jpg", b"line\nfeed.jpg", b"\x1b[31mred.jpg", b"[bold]x[nonsense].jpg"]
-    photos = [tmp_path / os.fsdecode(name) for name in names]
-    for photo in photos:
-        photo.write_text("no picture")
-    done = run(*photos, "-o", tmp_path / "out")
-    assert done.status == 3
-    assert len(done.err.splitlines()) == len(photos)
-    assert "\x1b" not in done.out + done.err
-    (done.out + done.err).encode()
-    assert run(photos[0], "-o", tmp_path / "out", "--json").out.isascii()
-
-
-# --- Wrong calls -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["missing.jpg"], "missing.jpg: expected a photo, got no such file"),
-        (["x" * 5000], "expected a photo, got no such file"),
-        (["folder"], "folder: expected a photo, got a folder without pictures"),
-        ([ASTRONAUT, "--model", "missing"], "model 'missing'"),
-        ([ASTRONAUT, "--model", "text.npz"], "text.npz"),
-        ([ASTRONAUT, "--formats", "npz,exe"], "--formats: expected one or more of npz,obj,png, got 'exe'"),
-        ([ASTRONAUT, "--formats", ""], "--formats"),
-        ([ASTRONAUT, "--stages", "landmark,magic"], "stages"),
-        ([ASTRONAUT, "--renderer", "gl"], "renderer 'gl'"),
-        ([ASTRONAUT, "--landmark-sigma", "-1"], "--landmark-sigma: expected a positive number, got -1.0"),
-        ([ASTRONAUT, "--landmark-sigma", "nan"], "--landmark-sigma: expected a positive number, got nan"),
-        ([ASTRONAUT, "--landmark-origin", "1"], "--landmark-origin: expected --landmarks"),
-        ([ASTRONAUT, "--landmarks", "missing.pts"], "missing.pts"),
-        ([ASTRONAUT, "--landmarks", "short.npy"], "expected shape (68, 2), got (67, 2)"),
-        ([ASTRONAUT, "text.npz", "--landmarks", "good.npy"], "--landmarks: expected exactly one photo, got 2"),
-        ([ASTRONAUT, "--landmarks", "good.npy", "--faces", "all"], "--faces all"),
-        ([ASTRONAUT, "--landmarks", "good.npy", "--landmark-origin", "2"], "--landmark-origin"),
-        ([ASTRONAUT, "--faces", "some"], "some"),
-        ([ASTRONAUT, "--renderer", "pencil"], "pencil"),
-        ([ASTRONAUT, "--no-such-option"], "--no-such-option"),
-        ([ASTRONAUT, "-o", "text.npz/out"], "text.npz/out/astronaut: cannot be written to"),
-    ],
-)
-def test_a_wrong_call_says_so_and_does_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[object], sentence: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("folder").mkdir()
-    Path("text.npz").write_text("not a model")
-    np.save("short.npy", np.zeros((67, 2)))
-    np.save("good.npy", np.zeros((68, 2)))
-    before = files(tmp_path)
-    with mock.patch("facefit.fitting.dlib_detector.DlibDetector.detect", side_effect=AssertionError):
-        done = run(*arguments)
-    assert done.status == 2
-    assert done.out == ""
-    assert sentence in done.err
-    assert files(tmp_path) == before
-
-
-def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
-    (tmp_path / "astronaut").write_text("a file")
-    done = run(ASTRONAUT, "-o", tmp_path)
-    assert done.status == 2
-    assert (tmp_path / "astronaut").read_text() == "a file"
 
 
 def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path: Path, points: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from facefit.apps import main
 from facefit.apps.model.command import app
 from facefit.apps.model.description import commercial_use
 from facefit.apps.model.people import COLUMNS, HEIGHT, WIDTH, YAWS, draw_people
-from facefit.models.errors import ModelError, OutputError
+from facefit.models.errors import InvalidInputError, ModelError, OutputError
 from facefit.models.formats.npz import write_model
 from facefit.models.store import load_model
 from facefit.render.drawing import BACKGROUND
@@ -252,6 +252,9 @@ def test_models_of_any_scale_and_place_are_drawn_alike() -> None:
 
 
 def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    result = run("render", "-o", tmp_path / "people.jpg", "--random", 0)
+    assert isinstance(result.exception, InvalidInputError)
+    assert "people.jpg: expected the name of a .png file" in str(result.exception)
     result = run("render", "-o", tmp_path / "missing" / "people.png", "--random", 0)
     assert isinstance(result.exception, OutputError)
     assert "people.png: cannot be written" in str(result.exception)

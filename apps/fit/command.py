@@ -52,6 +52,14 @@ class RendererName(StrEnum):
     NUMBA = "numba"
 
 
+class ShadingName(StrEnum):
+    """How the picture shows the geometry."""
+
+    SH = "sh"
+    PHONG = "phong"
+    WIRE = "wire"
+
+
 FORMATS = ("npz", "obj", "png")
 """fit.npz, mesh.obj and overlay.png."""
 
@@ -80,6 +88,9 @@ def fit(
     faces: Annotated[Faces, typer.Option(help="Which faces of a photo to fit.")] = Faces.LARGEST,
     formats: Annotated[str, typer.Option(metavar="NAMES", help="Files to write, separated by commas.")] = "npz,obj,png",
     renderer: Annotated[RendererName, typer.Option(help="What draws the picture.")] = RendererName.AUTO,
+    shading: Annotated[
+        ShadingName, typer.Option(help="The picture's geometry: diffuse, glossy, or its triangles' edges.")
+    ] = ShadingName.SH,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per face and nothing else.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
@@ -104,10 +115,14 @@ def fit(
     from .job import Tools
     from .writers import output_folders, prepare_folder
 
+    drawer = make_renderer(renderer)
+    if shading not in drawer.shadings:
+        raise InvalidInputError(f"--shading {shading}: expected the OpenGL renderer, got {drawer.name}")
     tools = Tools(
         model=load_model(model),
         detector=DlibDetector(),
-        renderer=make_renderer(renderer),
+        renderer=drawer,
+        shading=shading.value,
         options=FitOptions(
             stages=tuple(name.strip() for name in stages.split(",")),
             landmark_convention=landmark_convention,

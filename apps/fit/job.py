@@ -19,7 +19,7 @@ from ...fitting.status import FitStatus
 from ...fitting.threads import single_threaded_blas
 from ...models.errors import ImageError, MissingDependencyError
 from ...models.morphable_model import MorphableModel
-from ...render.renderer import Renderer
+from ...render.renderer import Renderer, Shading
 from .overlay import draw_overlay
 from .summary import describe, relative_error
 from .writers import clear, face_folder, write_face, write_summary
@@ -32,6 +32,7 @@ class Tools:
     model: MorphableModel
     detector: FaceDetector
     renderer: Renderer
+    shading: Shading  # of the geometry in the picture
     options: FitOptions
     landmarks: NDArray[np.float64] | None  # (68, 2) px, given for the only photo
     all_faces: bool
@@ -95,7 +96,7 @@ def warm_up(tools: Tools) -> None:
     points = tools.model.landmark_positions(tools.model.mean)[:, :2] * (1.0, -1.0) + 100.0
     for convention in ("contour", "semantic"):
         result = fit_landmarks(points, tools.model, options=FitOptions(landmark_convention=convention))
-    draw_overlay(np.zeros((200, 200, 3), np.uint8), result, tools.model, tools.renderer)
+    draw_overlay(np.zeros((200, 200, 3), np.uint8), result, tools.model, tools.renderer, shading=tools.shading)
 
 
 def _fit(image: LoadedImage, tools: Tools, watch: Stopwatch) -> list[FitResult]:
@@ -127,10 +128,13 @@ def _write(
     overlay = None
     if image is not None and result.status.usable and "png" in tools.formats:
         with watch.time("draw"), single_threaded_blas():
-            overlay = draw_overlay(image.pixels, result, tools.model, tools.renderer, _title(photo, result, tools))
+            overlay = draw_overlay(
+                image.pixels, result, tools.model, tools.renderer, _title(photo, result, tools), tools.shading
+            )
     with watch.time("write"):
         files = write_face(own, result, overlay, tools.formats)
     summary = {"photo": str(photo), "folder": str(own)} | describe(result, tools.model)
+    summary |= {"drawn_by": None if overlay is None else tools.renderer.description}
     summary |= {"files": [*files, "summary.json"], "seconds": dict(watch.seconds)}
     write_summary(own, summary)
     return summary

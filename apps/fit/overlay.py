@@ -30,7 +30,7 @@ from ...render.compositing import over
 from ...render.drawing import BACKGROUND, Colour, Panel, draw_label, draw_points, draw_polylines, montage
 from ...render.normals import normalised, vertex_normals
 from ...render.rasterizer import Fragments, interpolate
-from ...render.renderer import Renderer
+from ...render.renderer import Renderer, Shading
 from ...render.spherical_harmonics import estimate_lighting
 
 Array = NDArray[np.float64]
@@ -101,9 +101,16 @@ class Window:
 
 
 def draw_overlay(
-    image: Pixels, result: FitResult, model: MorphableModel, renderer: Renderer, title: str = ""
+    image: Pixels,
+    result: FitResult,
+    model: MorphableModel,
+    renderer: Renderer,
+    title: str = "",
+    shading: Shading = "sh",
 ) -> Pixels:
     """Return the picture (H, W, 3) of a fit to an upright image (H, W, 3) uint8 RGB, `title` along its top.
+
+    `shading` is that of the geometry, over the photo and turned.
 
     Raises InvalidInputError for a result that holds no face.
     """
@@ -116,14 +123,14 @@ def draw_overlay(
     seen = renderer.rasterize(camera, *mesh, SIDE, SIDE)
     face = _face_weight(seen, model)
     lighting = _lighting(photo, (face > 0.5) & window.inside(image), seen, camera, *mesh, albedo)
-    clay = renderer.draw(camera, *mesh, SIDE, SIDE)
+    clay = renderer.draw(camera, *mesh, SIDE, SIDE, shading=shading)
     lit = renderer.draw(camera, *mesh, SIDE, SIDE, colours=albedo, lighting=lighting)
     panels = [
         Panel(photo, "photo"),
         Panel(_landmarks(photo, window, result), "landmarks"),
         Panel(over(photo, _faded(clay, face)), "geometry"),
         Panel(over(photo, _faded(lit, face)), "mean albedo in the photo's light"),
-        *(Panel(_turned(renderer, yaw, *mesh), f"turned to yaw {yaw:+.0f}°") for yaw in (-TURN, TURN)),
+        *(Panel(_turned(renderer, yaw, *mesh, shading), f"turned to yaw {yaw:+.0f}°") for yaw in (-TURN, TURN)),
     ]
     return _titled(montage(panels, 3), title)
 
@@ -183,12 +190,12 @@ def _landmarks(photo: Pixels, window: Window, result: FitResult) -> Pixels:
     return panel
 
 
-def _turned(renderer: Renderer, yaw: float, vertices: Array, triangles: NDArray[np.int32]) -> Pixels:
+def _turned(renderer: Renderer, yaw: float, vertices: Array, triangles: NDArray[np.int32], shading: Shading) -> Pixels:
     """Return the geometry from a fixed distance, level, on a neutral background."""
     rotation, scale = rotation_from_angles(yaw, 0.0, 0.0), SIDE / (2.0 * HEAD_RADIUS)
     centre = np.full(2, (SIDE - 1) / 2.0)
     camera = ScaledOrthographic(rotation, centre - scale * (rotation @ HEAD_CENTRE)[:2], scale)
-    drawn = renderer.draw(camera, vertices, triangles, SIDE, SIDE)
+    drawn = renderer.draw(camera, vertices, triangles, SIDE, SIDE, shading=shading)
     return over(np.full((SIDE, SIDE, 3), NEUTRAL, np.uint8), drawn)
 
 

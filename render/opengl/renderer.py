@@ -20,7 +20,7 @@ from ..cameras import Camera, Perspective
 from ..mesh import checked_mesh
 from ..normals import normalised, vertex_normals
 from ..rasterizer import Cull, Fragments, checked_size
-from ..renderer import Shading
+from ..renderer import SHADINGS, Shading
 from ..shading import AMBIENT, CLAY, LAMPS, RIM, STRENGTHS
 from ..spherical_harmonics import FACTORS
 from . import _kernels
@@ -39,6 +39,7 @@ class GLRenderer:
     """Draws by OpenGL. Holds a context, whose rules are its own: one thread, one process, `close` in the end."""
 
     name = "gl"
+    shadings = SHADINGS
 
     def __init__(self, context: Context | None = None, *, samples: int = 4) -> None:
         """Take over a context, or open one without a screen; `samples` a pixel smooth the outlines of pictures.
