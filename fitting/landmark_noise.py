@@ -2,9 +2,10 @@
 
 Each point has isotropic Gaussian noise of standard deviation sigma_i relative to the face's size F (px), so nothing
 depends on the photo's resolution. The two points of an eyelid or lip pair are displaced together more than apart (a
-detector shifts a whole eye more easily than it opens it): their noise has the correlation rho. Whitening such a pair
-gives its sum with standard deviation sigma sqrt(1 + rho) and its difference, the *opening*, with sigma sqrt(1 - rho);
-rho = 0 is independent noise. That is how the opening of eyes and lips gets its say without counting a point twice.
+detector shifts a whole eye more easily than it opens it): their noise has the correlation rho. Then (upper + lower) /
+sqrt 2 has the standard deviation sigma sqrt(1 + rho), the *opening* (upper - lower) / sqrt 2 has sigma sqrt(1 - rho),
+and the two are independent, which whitens the pair. rho = 0 is independent noise. That is how the opening of eyes and
+lips gets its say without counting a point twice.
 """
 
 from dataclasses import dataclass

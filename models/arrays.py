@@ -41,12 +41,10 @@ def checked_array(
 def checked_indices(
     name: str, value: Any, shape: Sequence[int | None], size: int, *, error: type[Exception] = InvalidInputError
 ) -> NDArray[np.int32]:
-    """Return `value` as an int32 array of indices within 0 and `size` - 1 (see `checked_array`)."""
+    """Return `value` as an int32 array of indices from 0 to `size` - 1 (see `checked_array`)."""
     indices = checked_array(name, value, shape, np.int32, error=error)
     if indices.size and (indices.min() < 0 or indices.max() >= size):
-        raise error(
-            f"{name}: expected indices within 0 and {size - 1}, got {int(indices.min())} to {int(indices.max())}"
-        )
+        raise error(f"{name}: expected indices from 0 to {size - 1}, got {int(indices.min())} to {int(indices.max())}")
     return indices
 
 

@@ -41,17 +41,6 @@ def draw_points(image: ArrayLike, points: ArrayLike, colour: Colour, *, radius: 
     return canvas
 
 
-def draw_crosses(
-    image: ArrayLike, points: ArrayLike, colour: Colour, *, size: float = 3.0, thickness: int = 1
-) -> Picture:
-    """Draw upright crosses with arms of `size` px at points (K, 2) px."""
-    canvas = _canvas(image)
-    for centre in _drawable(points):
-        for arm in (np.array([size, 0.0]), np.array([0.0, size])):
-            _line(canvas, centre - arm, centre + arm, colour, thickness)
-    return canvas
-
-
 def draw_polylines(
     image: ArrayLike, lines: Sequence[ArrayLike], colour: Colour, *, closed: bool = False, thickness: int = 1
 ) -> Picture:
@@ -62,7 +51,7 @@ def draw_polylines(
         ends = np.roll(corners, -1, axis=0) if closed else corners[1:]
         for start, end in zip(corners, ends, strict=False):
             if len(_drawable([start, end])) == 2:
-                _line(canvas, start, end, colour, thickness)
+                cv2.line(canvas, _fixed(start), _fixed(end), colour, thickness, cv2.LINE_AA, _SHIFT)
     return canvas
 
 
@@ -73,15 +62,6 @@ def draw_label(
     picture = Image.fromarray(_canvas(image))
     ImageDraw.Draw(picture).text(position, text, fill=colour, font=ImageFont.load_default(size))
     return np.array(picture)
-
-
-def fit_within(image: ArrayLike, height: int, width: int) -> Picture:
-    """Return the image resized to lie within height x width px, keeping its proportions."""
-    canvas = _canvas(image)
-    scale = min(height / canvas.shape[0], width / canvas.shape[1])
-    shape = (max(1, round(canvas.shape[1] * scale)), max(1, round(canvas.shape[0] * scale)))
-    method = cv2.INTER_AREA if scale < 1.0 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(canvas, shape, interpolation=method), np.uint8)
 
 
 def montage(
@@ -130,9 +110,3 @@ def _drawable(points: ArrayLike) -> NDArray[np.float64]:
 def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
     x, y = np.rint(point * 2**_SHIFT).astype(int)
     return int(x), int(y)
-
-
-def _line(
-    canvas: Picture, start: NDArray[np.float64], end: NDArray[np.float64], colour: Colour, thickness: int
-) -> None:
-    cv2.line(canvas, _fixed(start), _fixed(end), colour, thickness, cv2.LINE_AA, _SHIFT)

@@ -3,20 +3,12 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..models.arrays import checked_array
-from ..models.errors import InvalidInputError
+from ..models.arrays import checked_array, checked_indices
 
 
 def checked_triangles(triangles: ArrayLike, vertex_count: int) -> NDArray[np.int32]:
     """Return triangles (T, 3) as contiguous int32, or raise InvalidInputError where an index is not a vertex's."""
-    given = np.asarray(triangles)
-    if given.size and given.dtype.kind not in "iu":
-        raise InvalidInputError(f"triangles: expected integer vertex indices, got {given.dtype}")
-    if given.size and (given.min() < 0 or given.max() >= vertex_count):
-        raise InvalidInputError(
-            f"triangles: expected indices from 0 to {vertex_count - 1}, got {given.min()} to {given.max()}"
-        )
-    return np.ascontiguousarray(checked_array("triangles", given, (None, 3), np.int32))
+    return np.ascontiguousarray(checked_indices("triangles", triangles, (None, 3), vertex_count))
 
 
 def checked_mesh(vertices: ArrayLike, triangles: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int32]]:

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 
 from facefit.models.errors import InvalidInputError
-from facefit.render.drawing import (
-    BACKGROUND,
-    Panel,
-    draw_crosses,
-    draw_label,
-    draw_points,
-    draw_polylines,
-    fit_within,
-    montage,
-)
+from facefit.render.drawing import BACKGROUND, Panel, draw_label, draw_points, draw_polylines, montage
 
 BLACK = np.zeros((40, 60, 3), np.uint8)
 RED = (255, 0, 0)
@@ -25,10 +16,9 @@ def centroid(picture):
     return np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()
 
 
-@pytest.mark.parametrize("draw", [draw_points, draw_crosses])
 @pytest.mark.parametrize("point", [(20.0, 10.0), (20.5, 10.25), (33.3, 21.8)])
-def test_marks_fall_on_their_point(draw, point):
-    picture = draw(BLACK, [point], RED)
+def test_marks_fall_on_their_point(point):
+    picture = draw_points(BLACK, [point], RED)
     np.testing.assert_allclose(centroid(picture), point, atol=0.15)
     assert not picture[..., 1:].any()
     assert not BLACK.any()  # the input is not drawn on
@@ -50,10 +40,9 @@ def test_polylines_join_their_points():
 
 def test_marks_that_cannot_be_drawn_are_left_out():
     hostile = np.array([[np.nan, 5.0], [np.inf, 5.0], [1e300, 0.0], [-1e9, 1e9]])
-    for draw in (draw_points, draw_crosses):
-        np.testing.assert_array_equal(draw(BLACK, hostile, RED), BLACK)
-        some = draw(BLACK, np.vstack([hostile, [[20.0, 20.0]]]), RED)
-        np.testing.assert_array_equal(some, draw(BLACK, [[20.0, 20.0]], RED))
+    np.testing.assert_array_equal(draw_points(BLACK, hostile, RED), BLACK)
+    some = draw_points(BLACK, np.vstack([hostile, [[20.0, 20.0]]]), RED)
+    np.testing.assert_array_equal(some, draw_points(BLACK, [[20.0, 20.0]], RED))
     assert not draw_polylines(BLACK, [hostile], RED, closed=True).any()
     assert not draw_points(BLACK, np.zeros((0, 2)), RED).any()
     assert not draw_polylines(BLACK, [np.zeros((0, 2)), [[3.0, 3.0]]], RED).any()
@@ -86,17 +75,11 @@ def test_montage_holds_every_picture_and_a_dark_ground():
     np.testing.assert_array_equal(plain[3:-3, 3:-3], panels[0].image)
 
 
-@pytest.mark.parametrize(("box", "shape"), [((20, 100), (20, 30)), ((100, 30), (20, 30)), ((80, 120), (80, 120))])
-def test_fit_within_keeps_proportions(box, shape):
-    assert fit_within(BLACK, *box).shape[:2] == shape
-    assert fit_within(np.zeros((1, 5000, 3), np.uint8), 100, 100).shape == (1, 100, 3)
-
-
 def test_wrong_calls_are_named():
     with pytest.raises(InvalidInputError, match=r"image: expected \(H, W, 3\) uint8, got \(4, 4\) float64"):
         draw_points(np.zeros((4, 4)), [[0, 0]], RED)
     with pytest.raises(InvalidInputError, match=r"points: expected shape \(any, 2\)"):
-        draw_crosses(BLACK, [[0, 0, 0]], RED)
+        draw_points(BLACK, [[0, 0, 0]], RED)
     with pytest.raises(InvalidInputError, match="montage: expected a panel and a column"):
         montage([], 3)
     with pytest.raises(InvalidInputError, match="montage"):

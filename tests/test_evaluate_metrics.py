@@ -223,8 +223,8 @@ def test_points_of_the_surface_are_at_distance_zero(rng):
     ("triangles", "message"),
     [
         (np.zeros((0, 3)), "at least one, got none"),
-        ([[0, 1, 9]], r"vertices in 0\.\.2, got 0\.\.9"),
-        ([[0, 1, -1]], r"got -1\.\.1"),
+        ([[0, 1, 9]], "triangles: expected indices from 0 to 2, got 0 to 9"),
+        ([[0, 1, -1]], "got -1 to 1"),
     ],
 )
 def test_a_surface_without_sound_triangles_is_refused(triangles, message):

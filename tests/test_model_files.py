@@ -160,7 +160,7 @@ CHANGES: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "two names": (put("name", ["a", "b"]), "name: expected text with 0 axes, got <U1 with 1"),
     "unit names that are one text": (put("expression_names", "ab"), "expression_names: expected text with 1 axes"),
     "NaN": (poke("mean", np.nan), "mean: expected finite numbers"),
-    "index out of range": (poke("triangles", 9999), "triangles: expected indices within 0 and 168, got 0 to 9999"),
+    "index out of range": (poke("triangles", 9999), "triangles: expected indices from 0 to 168, got 0 to 9999"),
     "steps without scale": (drop("identity.scale"), ""),  # valid: whole millimetres
     "scale without steps": (drop("identity"), "identity: expected int16"),
     "steps of float": (put("identity", np.zeros((3, 169, 3))), "identity: expected int16"),

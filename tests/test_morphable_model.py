@@ -68,10 +68,10 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "albedo of another mesh": ({"albedo": np.zeros((2, 4, 3))}, r"albedo: expected shape .* got \(2, 4, 3\)"),
     "albedo without mean": ({"albedo_mean": None}, "albedo: expected albedo_mean beside it, got None"),
     "quads": ({"triangles": np.zeros((T, 4), int)}, r"triangles: expected shape \(any, 3\), got \(288, 4\)"),
-    "negative corner": ({"triangles": changed("triangles", (5, 1), -1)}, "triangles: .* within 0 and 168, got -1 to"),
+    "negative corner": ({"triangles": changed("triangles", (5, 1), -1)}, "triangles: .* from 0 to 168, got -1 to"),
     "corner too large": (
         {"triangles": changed("triangles", (5, 1), N)},
-        "triangles: .* within 0 and 168, got 0 to 16",
+        "triangles: .* from 0 to 168, got 0 to 16",
     ),
     "corner that would wrap": (
         {"triangles": changed("triangles", (5, 1), 2**32)},
@@ -102,7 +102,7 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "landmark on no triangle": (
         {"landmarks": replace(LANDMARKS, triangles=np.full(68, T))},
-        "landmarks.triangles: expected indices within 0 and 287, got 288 to 288",
+        "landmarks.triangles: expected indices from 0 to 287, got 288 to 288",
     ),
     "weights that do not sum to one": (
         {"landmarks_contour": replace(LANDMARKS, weights=1.01 * LANDMARKS.weights)},
@@ -112,13 +112,13 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"landmarks": replace(LANDMARKS, weights=np.nan * LANDMARKS.weights)},
         "landmarks.weights: expected finite numbers",
     ),
-    "contour off the mesh": ({"contour": replace(CONTOUR, left=[N])}, "contour.left: .* within 0 and 168, got 169"),
+    "contour off the mesh": ({"contour": replace(CONTOUR, left=[N])}, "contour.left: .* from 0 to 168, got 169"),
     "contour before the mesh": ({"contour": replace(CONTOUR, right=[0, -7])}, "contour.right: .* got -7 to 0"),
     "uv of another mesh": (
         {"uv": replace(UV, triangles=UV.triangles[:-1])},
         r"uv.triangles: expected shape \(288, 3\), got \(287, 3\)",
     ),
-    "uv corner too large": ({"uv": replace(UV, coordinates=UV.coordinates[:9])}, "uv.triangles: .* within 0 and 8"),
+    "uv corner too large": ({"uv": replace(UV, coordinates=UV.coordinates[:9])}, "uv.triangles: .* from 0 to 8"),
     "uv in space": ({"uv": replace(UV, coordinates=np.zeros((N, 3)))}, r"uv.coordinates: expected shape \(any, 2\)"),
     "uv NaN": ({"uv": replace(UV, coordinates=np.full((N, 2), np.nan))}, "uv.coordinates: expected finite numbers"),
     "short mask": ({"regions": {"face": np.ones(5, bool)}}, r"regions\['face'\]: expected shape \(169,\), got \(5,\)"),
@@ -127,7 +127,7 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         r"regions\['face'\]: expected numbers that bool holds exactly",
     ),
     "mirror too short": ({"mirror": np.arange(5)}, r"mirror: expected shape \(169,\), got \(5,\)"),
-    "mirror off the mesh": ({"mirror": np.full(N, N)}, "mirror: expected indices within 0 and 168"),
+    "mirror off the mesh": ({"mirror": np.full(N, N)}, "mirror: expected indices from 0 to 168"),
     "mirror no involution": ({"mirror": np.roll(np.arange(N), 1)}, "mirror: expected its own inverse"),
     "transform (3, 4)": ({"source_transform": np.zeros((3, 4))}, r"source_transform: expected shape \(4, 4\)"),
 }

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...models.errors import InvalidInputError
+from ..choices import NO_USABLE_FIT, Convention
 
 if TYPE_CHECKING:
     from .datasets import Sample
     from .evaluators import Evaluation
 
 app = typer.Typer(help="Measure fits against ground truth.", no_args_is_help=True, add_completion=False)
-
-NO_USABLE_FIT = 3  # exit status where some image gave no usable fit
 
 
 class SyntheticLandmarks(StrEnum):
@@ -32,13 +31,6 @@ class PhotoLandmarks(StrEnum):
 
     GIVEN = "given"
     DETECTED = "detected"
-
-
-class Convention(StrEnum):
-    """What jaw points mean."""
-
-    CONTOUR = "contour"
-    SEMANTIC = "semantic"
 
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images and ground truth.")]

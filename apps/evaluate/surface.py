@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...models.arrays import checked_array
+from ...models.arrays import checked_array, checked_indices
 from ...models.errors import InvalidInputError
 from . import _kernels
 
@@ -43,12 +43,9 @@ class Surface:
 
     def __post_init__(self) -> None:
         vertices = checked_array("vertices", self.vertices, (None, 3))
-        triangles = checked_array("triangles", self.triangles, (None, 3), np.int64)
+        triangles = checked_indices("triangles", self.triangles, (None, 3), len(vertices))
         if not len(triangles):
             raise InvalidInputError("triangles: expected at least one, got none")
-        if triangles.min() < 0 or triangles.max() >= len(vertices):
-            got = f"{triangles.min()}..{triangles.max()}"
-            raise InvalidInputError(f"triangles: expected vertices in 0..{len(vertices) - 1}, got {got}")
         corners = vertices[triangles]
         depth = max(0, int(np.log2(len(triangles) / TRIANGLES_PER_LEAF)))
         order = _median_order(corners.mean(axis=1), depth)

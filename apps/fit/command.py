@@ -18,23 +18,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...models.errors import ImageError, InvalidInputError
+from ..choices import NO_USABLE_FIT, Convention
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .job import Outcome, Tools
 
-NO_USABLE_FIT = 3  # exit status where some photo gave no usable fit
-
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"})
 """Suffixes of the files that a folder stands for."""
-
-
-class Convention(StrEnum):
-    """What jaw points mean."""
-
-    CONTOUR = "contour"
-    SEMANTIC = "semantic"
 
 
 class Faces(StrEnum):

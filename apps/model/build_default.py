@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from ...fitting.landmarks import OUTER_EYE_CORNERS
 from ...models.formats.npz import write_model
 from ...models.morphable_model import LandmarkEmbedding, MorphableModel
 from .default_landmarks import cast_landmarks, first_hit
@@ -63,7 +64,7 @@ def build(package: Path, seed: int = 20201) -> MorphableModel:
     landmarks = cast_landmarks(mean / SIZE, triangles[skin], mirror)
     carriers = np.flatnonzero(skin).astype(np.int32)[landmarks.triangles]
     points = np.einsum("lc,lcx->lx", landmarks.weights, mean[triangles[carriers]])
-    origin = points[[36, 45]].mean(axis=0)
+    origin = points[OUTER_EYE_CORNERS].mean(axis=0)
     mean = mean - origin
     return MorphableModel(
         name="default",
