@@ -17,7 +17,9 @@ perpendicular to the line of sight, so its image direction n is the outline's no
     L = [ n^T ; slack t^T ] / (sigma F),        t perpendicular to n, slack = 1/3:
 
 across the outline the point counts in full, along it only weakly, since where along the jaw a point was put means
-little. Points farther than GATE times the face's size from any outline stay fixed.
+little. Points farther than GATE times the face's size from any outline stay fixed. Matching and solving take turns;
+after FREE_MATCHINGS rounds, points that still come and go, or jump by more than JUMP times the face's size from one
+branch of the outline to another, are left fixed for good: they would do so for ever.
 """
 
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ Array = NDArray[np.float64]
 FRONTAL_DEGREES = 7.5
 GATE = 0.1
 SLACK = 1.0 / 3.0
+FREE_MATCHINGS = 4
+JUMP = 0.01
 RIGHT_JAW, LEFT_JAW = np.arange(0, 8), np.arange(9, 17)
 CHIN = 8
 
@@ -51,13 +55,28 @@ class ContourMatch:
     normals: Array  # (S, 2) unit normals of the outline in the image
 
 
-def match_contour(model: MorphableModel, state: PoseAndShape, observed: Array) -> ContourMatch:
-    """Match the jaw landmarks that slide at this pose to the model's outline; `observed` (68, 2) px."""
+def settled(before: ContourMatch, after: ContourMatch, state: PoseAndShape, face_size: float) -> NDArray[np.intp]:
+    """Return the landmarks that slide in two matchings and lie at the same place, up to JUMP times `face_size`, mm."""
+    common, i, j = np.intersect1d(before.landmarks, after.landmarks, assume_unique=True, return_indices=True)
+    apart = before.mean[i] - after.mean[j]
+    apart += np.tensordot(state.coefficients, before.basis[:, i] - after.basis[:, j], axes=1)
+    return common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) < JUMP * face_size]
+
+
+def match_contour(
+    model: MorphableModel, state: PoseAndShape, observed: Array, allowed: NDArray[np.intp] | None = None
+) -> ContourMatch:
+    """Match the jaw landmarks that slide at this pose to the model's outline; `observed` (68, 2) px.
+
+    Only the landmarks `allowed` may slide; None stands for all of the jaw.
+    """
     yaw = yaw_degrees(state.rotation)
     parts = []
     for band, jaw, averted in zip(model.contour_bands, (RIGHT_JAW, LEFT_JAW), (yaw <= 0.0, yaw > 0.0), strict=True):
         if averted or abs(yaw) <= FRONTAL_DEGREES:
             landmarks = np.append(jaw, CHIN) if averted else jaw
+            if allowed is not None:
+                landmarks = landmarks[np.isin(landmarks, allowed)]
             parts.append(_match_side(band, state, observed, landmarks, GATE * state.scale * model.face_size))
     if len(parts) == 1:
         return parts[0]

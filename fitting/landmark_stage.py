@@ -24,7 +24,7 @@ from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
 from ..models.point_basis import PointBasis
 from ..render.cameras import ScaledOrthographic
-from .contour import ContourMatch, match_contour, on_outline
+from .contour import FREE_MATCHINGS, ContourMatch, match_contour, on_outline, settled
 from .gauss_newton import GaussNewtonOptions, Outcome, minimise
 from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic
 from .landmark_noise import LandmarkNoise
@@ -42,7 +42,7 @@ class LandmarkStageOptions:
     """Options of the landmark stage."""
 
     alternations: int = 1  # rounds of expression, identity, camera before the joint finish
-    max_matchings: int = 8  # rounds of matching the jaw's outline and solving
+    max_matchings: int = 12  # rounds of matching the jaw's outline and solving
     identity_prior: float = 1.0  # weight of 1/2 |identity|^2; 1 is the model's own prior
     expression_prior: float = 1.0  # weight of 1/2 sum (expression / sigma)^2
     solver: GaussNewtonOptions = field(default_factory=GaussNewtonOptions)
@@ -212,16 +212,20 @@ def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[
         outcome = minimise(problem, state, solver, deadline)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
-    iterations = 0
-    for _ in range(task.options.max_matchings):
-        problem = task.problem(scale, match_contour(task.model, state, task.observed))
+    iterations, allowed, match = 0, None, None
+    for matching in range(task.options.max_matchings):
+        before, match = match, match_contour(task.model, state, task.observed, allowed)
+        if before is not None and matching >= FREE_MATCHINGS:
+            allowed = settled(before, match, state, task.model.face_size)
+        problem = task.problem(scale, match)
         outcome = minimise(problem, state, step, deadline)
         state, iterations = outcome.state, iterations + outcome.iterations
         if outcome.status is not FitStatus.MAX_ITERATIONS:
             return outcome, problem, iterations
-    # Nearest points can take turns for ever: the last matching is kept and its optimum is the answer.
+    # The matching has not settled: its last state is kept, and its optimum is close to the answer but not it.
     outcome = minimise(problem, state, solver, deadline)
-    return outcome, problem, iterations + outcome.iterations
+    status = FitStatus.MAX_ITERATIONS if outcome.status is FitStatus.CONVERGED else outcome.status
+    return replace(outcome, status=status), problem, iterations + outcome.iterations
 
 
 def _require_facing(state: PoseAndShape) -> None:

@@ -6,7 +6,7 @@ Wrong calls raise; wrong data ends in a status.
 import dataclasses
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -110,13 +110,13 @@ class _Face:
 
     def describe(self) -> dict[str, Any]:
         """Return the fields of a result that do not depend on the fit."""
-        box = None
+        box, landmarks = None, None
+        if self.landmarks is not None and (np.abs(self.landmarks) < MAX_COORDINATE).all():
+            box, landmarks = np.array(face_box(self.landmarks)), self.landmarks
         if self.detection is not None:
             box = self.detection.box
-        elif self.landmarks is not None and (np.abs(self.landmarks) < MAX_COORDINATE).all():
-            box = np.array(face_box(self.landmarks))
         return {
-            "landmarks": self.landmarks if box is not None else None,
+            "landmarks": landmarks,
             "box": box,
             "face_index": self.index,
             "detector": self.detection.detector if self.detection else None,
@@ -242,9 +242,14 @@ def _assumptions(options: FitOptions, detector: FaceDetector | None) -> tuple[La
 
 
 def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkNoise, report: StageReport) -> FitResult:
+    assert face.landmarks is not None
     model, parameters = session.model, found.parameters
     vertices = model.vertices(parameters.identity, parameters.expression)
     deviation = np.sqrt(np.maximum(found.covariance.diagonal()[POSE:], 0.0))
+    # A point that was left out may be no number: the result shows where the model puts it.
+    shown = np.where(
+        (np.abs(face.landmarks) < MAX_COORDINATE).all(axis=1, keepdims=True), face.landmarks, found.landmarks
+    )
     residual = found.final_energy["landmarks"] * 2.0 / (2.0 * max(np.isfinite(noise.sigma).sum(), 1))
     return FitResult(
         status=found.status,
@@ -263,7 +268,7 @@ def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkN
         quality=1.0 / (1.0 + residual),
         stages=(report,),
         provenance=session.provenance,
-        **face.describe(),
+        **replace(face, landmarks=shown).describe(),
     )
 
 

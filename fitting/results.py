@@ -37,7 +37,7 @@ class FitResult:
     lighting: Array | None = None  # (9, 3) spherical harmonics; None until a photometric stage ran
     identity_std: Array | None = None  # (K,) posterior standard deviations
     expression_std: Array | None = None  # (E,) posterior standard deviations, as if no bound were met
-    landmarks: Array | None = None  # (68, 2) px, observed
+    landmarks: Array | None = None  # (68, 2) px, observed; one left out that was no number: the fitted one
     landmark_sigma: Array | None = None  # (68,) assumed noise relative to the face's size; inf: left out
     landmarks_fitted: Array | None = None  # (68, 2) px, the model's points as matched
     landmarks_semantic: Array | None = None  # (68, 2) px, the model's fixed points

@@ -213,3 +213,17 @@ def test_report_tells_what_the_stage_did(model: facefit.MorphableModel, points: 
     assert report.name == "landmark" and report.iterations > 0 and report.seconds > 0.0
     assert set(report.energy_before) == set(report.energy_after) == {"landmarks", "identity", "expression"}
     assert sum(report.energy_after.values()) < sum(report.energy_before.values())
+
+
+def test_a_left_out_point_may_be_no_number(model: facefit.MorphableModel, points: np.ndarray) -> None:
+    sigma = np.full(68, 0.02)
+    sigma[30] = np.inf
+    spoiled = points.copy()
+    spoiled[30] = np.nan
+    result = facefit.fit_landmarks(spoiled, model=model, options=facefit.FitOptions(landmark_sigma=sigma))
+    assert result.status is facefit.FitStatus.CONVERGED
+    assert finite(result)
+    assert result.landmarks is not None and result.landmarks_fitted is not None and result.box is not None
+    np.testing.assert_array_equal(result.landmarks[30], result.landmarks_fitted[30])
+    np.testing.assert_array_equal(np.delete(result.landmarks, 30, axis=0), np.delete(points, 30, axis=0))
+    assert result.landmark_error is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...models.errors import InvalidInputError
+from ...models.errors import InvalidInputError, OutputError
 from ..choices import NO_USABLE_FIT, Convention
 
 if TYPE_CHECKING:
@@ -44,7 +44,19 @@ ConventionOption = Annotated[
     typer.Option("--convention", help="What jaw points mean; default: semantic if given, the detector's if detected."),
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first images only.")]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Also write one row per image and method to this file.")]
+
+
+def _in_a_folder(path: Path | None) -> Path | None:
+    """Refuse a file that could not be written before minutes are spent on what it is to hold."""
+    if path is not None and not path.parent.is_dir():
+        raise OutputError(f"{path}: cannot be written (no such folder)")
+    return path
+
+
+Csv = Annotated[
+    Path | None,
+    typer.Option("--csv", callback=_in_a_folder, help="Also write one row per image and method to this file."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
 
 

@@ -2,7 +2,8 @@
 
 Exit statuses: 0 every photo gave a usable fit; 3 at least one did not, the others are written; 2 the call itself was
 wrong, and nothing was fitted: an unknown option or format, a model or landmark file that cannot be read, a folder that
-cannot be written to, no photo there at all. One missing file among several is that photo's failure alone.
+cannot be written to, no photo there at all; or a file could not be written on the way, which ends the run with what is
+written so far. One missing file among several is that photo's failure alone.
 """
 
 import json
