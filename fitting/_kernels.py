@@ -164,15 +164,15 @@ def _convex_along_sight(points, normals, triangle):
 
 
 @njit(cache=True, error_model="numpy")
-def nearest_outline_points(points, corners, ends, normals, observed, scale, translation, gate):
+def nearest_outline_points(points, corners, ends, normals, observed, scale, translation, gates):
     """Return for each observed point (L, 2), px, the nearest segment of the outline in the image, and where on it.
 
     Segments as `occluding_boundary` gives them; points (M, 3) camera frame, mm. Returns the index (L,), -1 where none
-    is nearer than `gate` px, the barycentric weights (L, 3) of the nearest point, and the unit normal (L, 2) there.
+    is nearer than `gates` (L,) px, the barycentric weights (L, 3) of the nearest point, and its unit normal (L, 2).
     """
     best = np.full(len(observed), -1, dtype=np.intp)
     weights, direction = np.zeros((len(observed), 3)), np.zeros((len(observed), 2))
-    nearest = np.full(len(observed), gate * gate)
+    nearest = gates * gates
     end = np.empty((2, 2))
     for o in range(len(corners)):
         for e in range(2):

@@ -17,9 +17,10 @@ perpendicular to the line of sight, so its image direction n is the outline's no
     L = [ n^T ; slack t^T ] / (sigma F),        t perpendicular to n, slack = 1/3:
 
 across the outline the point counts in full, along it only weakly, since where along the jaw a point was put means
-little. Points farther than GATE times the face's size from any outline stay fixed. Matching and solving take turns;
-after FREE_MATCHINGS rounds, points that still come and go, or jump by more than JUMP times the face's size from one
-branch of the outline to another, are left fixed for good: they would do so for ever.
+little. Points farther than GATE times the face's size from any outline stay fixed. Matching and solving take turns, and
+two rules make them settle: a point that has slid goes on sliding up to STICKY_GATE, or it would come and go; and after
+FREE_MATCHINGS rounds a point that still jumps by more than JUMP times the face's size, from one branch of the outline
+to another and back, is left fixed for good.
 """
 
 from dataclasses import dataclass
@@ -37,9 +38,9 @@ from .landmark_problem import PoseAndShape
 Array = NDArray[np.float64]
 
 FRONTAL_DEGREES = 7.5
-GATE = 0.1
+GATE, STICKY_GATE = 0.1, 0.3
 SLACK = 1.0 / 3.0
-FREE_MATCHINGS = 4
+FREE_MATCHINGS = 6
 JUMP = 0.01
 RIGHT_JAW, LEFT_JAW = np.arange(0, 8), np.arange(9, 17)
 CHIN = 8
@@ -55,29 +56,28 @@ class ContourMatch:
     normals: Array  # (S, 2) unit normals of the outline in the image
 
 
-def settled(before: ContourMatch, after: ContourMatch, state: PoseAndShape, face_size: float) -> NDArray[np.intp]:
-    """Return the landmarks that slide in two matchings and lie at the same place, up to JUMP times `face_size`, mm."""
-    common, i, j = np.intersect1d(before.landmarks, after.landmarks, assume_unique=True, return_indices=True)
-    apart = before.mean[i] - after.mean[j]
-    apart += np.tensordot(state.coefficients, before.basis[:, i] - after.basis[:, j], axes=1)
-    return common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) < JUMP * face_size]
-
-
 def match_contour(
-    model: MorphableModel, state: PoseAndShape, observed: Array, allowed: NDArray[np.intp] | None = None
+    model: MorphableModel,
+    state: PoseAndShape,
+    observed: Array,
+    before: ContourMatch | None = None,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> ContourMatch:
     """Match the jaw landmarks that slide at this pose to the model's outline; `observed` (68, 2) px.
 
-    Only the landmarks `allowed` may slide; None stands for all of the jaw.
+    `before` is the matching of the round before, `allowed` (68,) says which landmarks may slide; None: all of the jaw.
     """
-    yaw = yaw_degrees(state.rotation)
+    yaw, face_px = yaw_degrees(state.rotation), state.scale * model.face_size
+    gates = np.full(len(observed), GATE * face_px)
+    if before is not None:
+        gates[before.landmarks] = STICKY_GATE * face_px
     parts = []
     for band, jaw, averted in zip(model.contour_bands, (RIGHT_JAW, LEFT_JAW), (yaw <= 0.0, yaw > 0.0), strict=True):
         if averted or abs(yaw) <= FRONTAL_DEGREES:
             landmarks = np.append(jaw, CHIN) if averted else jaw
             if allowed is not None:
-                landmarks = landmarks[np.isin(landmarks, allowed)]
-            parts.append(_match_side(band, state, observed, landmarks, GATE * state.scale * model.face_size))
+                landmarks = landmarks[allowed[landmarks]]
+            parts.append(_match_side(band, state, observed, landmarks, gates[landmarks]))
     if len(parts) == 1:
         return parts[0]
     return ContourMatch(
@@ -86,6 +86,14 @@ def match_contour(
         np.concatenate([part.basis for part in parts], axis=1),
         np.concatenate([part.normals for part in parts]),
     )
+
+
+def jumping(before: ContourMatch, after: ContourMatch, state: PoseAndShape, face_size: float) -> NDArray[np.intp]:
+    """Return the landmarks whose places in two matchings lie more than JUMP times `face_size`, mm, apart."""
+    common, i, j = np.intersect1d(before.landmarks, after.landmarks, assume_unique=True, return_indices=True)
+    apart = before.mean[i] - after.mean[j]
+    apart += np.tensordot(state.coefficients, before.basis[:, i] - after.basis[:, j], axes=1)
+    return common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) > JUMP * face_size]
 
 
 def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[Array, Array, NDArray[np.floating]]:
@@ -103,12 +111,12 @@ def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[
 
 
 def _match_side(
-    band: ContourBand, state: PoseAndShape, observed: Array, landmarks: NDArray[np.intp], gate: float
+    band: ContourBand, state: PoseAndShape, observed: Array, landmarks: NDArray[np.intp], gates: Array
 ) -> ContourMatch:
     points = band.basis.positions(state.coefficients) @ state.rotation.T
     corners, ends, normals = _outline(band, points)
     found, weights, directions = nearest_outline_points(
-        points, corners, ends, normals, observed[landmarks], state.scale, state.translation, gate
+        points, corners, ends, normals, observed[landmarks], state.scale, state.translation, gates
     )  # fmt: skip
     kept = found >= 0
     mean, basis = blended_points(band.basis.mean, band.basis.basis, corners[found[kept]], weights[kept])

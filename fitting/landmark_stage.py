@@ -24,7 +24,7 @@ from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
 from ..models.point_basis import PointBasis
 from ..render.cameras import ScaledOrthographic
-from .contour import FREE_MATCHINGS, ContourMatch, match_contour, on_outline, settled
+from .contour import FREE_MATCHINGS, ContourMatch, jumping, match_contour, on_outline
 from .gauss_newton import GaussNewtonOptions, Outcome, minimise
 from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic
 from .landmark_noise import LandmarkNoise
@@ -212,11 +212,11 @@ def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[
         outcome = minimise(problem, state, solver, deadline)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
-    iterations, allowed, match = 0, None, None
+    iterations, match, allowed = 0, None, np.ones(len(task.observed), dtype=bool)
     for matching in range(task.options.max_matchings):
-        before, match = match, match_contour(task.model, state, task.observed, allowed)
+        before, match = match, match_contour(task.model, state, task.observed, match, allowed)
         if before is not None and matching >= FREE_MATCHINGS:
-            allowed = settled(before, match, state, task.model.face_size)
+            allowed[jumping(before, match, state, task.model.face_size)] = False
         problem = task.problem(scale, match)
         outcome = minimise(problem, state, step, deadline)
         state, iterations = outcome.state, iterations + outcome.iterations

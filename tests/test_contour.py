@@ -160,7 +160,7 @@ def test_nearest_point_of_the_outline_agrees_with_dense_sampling(rng):
     corners, ends, normals = occluding_boundary(points, triangles, len(triangles))
     observed, scale, translation = rng.uniform(-3.0, 3.0, (20, 2)), 1.5, np.array([0.1, -0.2])
     found, weights, directions = nearest_outline_points(
-        points, corners, ends, normals, observed, scale, translation, 1.0
+        points, corners, ends, normals, observed, scale, translation, np.ones(20)
     )
     share = np.linspace(0.0, 1.0, 200)[:, None, None, None]
     dense = np.einsum("tsc,scx->tsx", ((1.0 - share) * ends[:, :1] + share * ends[:, 1:])[:, :, 0], points[corners])

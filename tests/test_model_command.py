@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from PIL import Image
 from small_model import EXTENT, small_model
 from typer.testing import CliRunner
@@ -23,7 +22,7 @@ from facefit.render.drawing import BACKGROUND
 from facefit.render.renderer import make_renderer
 
 
-def run(*arguments: Any) -> Result:
+def run(*arguments: Any) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
