@@ -9,7 +9,7 @@ The outline on a mesh (Bas et al., "Fitting a 3D Morphable Model to Edges", ACCV
 Hertzmann & Zorin, SIGGRAPH 2000): with the vertex normals interpolated linearly, n_z = 0 is a segment in each triangle
 that has facing and averted corners. Only convex folds can be seen (Koenderink 1984): n_z must grow along the line of
 sight. Where a model names a single row of candidate vertices instead, that polyline is the outline (as in Huber et al.,
-VISAPP 2016).
+VISAPP 2016). Whether something nearer hides a fold, such as the nose the far cheek, is not looked at.
 
 Each sliding landmark is matched to the nearest point of the outline in the image. The surface normal there is
 perpendicular to the line of sight, so its image direction n is the outline's normal and the residual is whitened as
@@ -38,10 +38,17 @@ from .landmark_problem import PoseAndShape
 Array = NDArray[np.float64]
 
 FRONTAL_DEGREES = 7.5
+"""Largest yaw at which both sides of the face are outlines (the value of Huber et al.)."""
+
 GATE, STICKY_GATE = 0.1, 0.3
+"""Largest distance, relative to the face's size, at which a point starts to slide, and goes on sliding."""
+
 SLACK = 1.0 / 3.0
-FREE_MATCHINGS = 6
-JUMP = 0.01
+"""Weight of a sliding point along the outline relative to that across it."""
+
+FREE_MATCHINGS, JUMP = 6, 0.01
+"""Rounds after which a point that still jumps by more than JUMP, relative to the face's size, is left fixed."""
+
 RIGHT_JAW, LEFT_JAW = np.arange(0, 8), np.arange(9, 17)
 CHIN = 8
 

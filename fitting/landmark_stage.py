@@ -9,8 +9,8 @@
  3. The posterior standard deviation of each coefficient from the inverse of the Gauss-Newton matrix at the end: the
     Laplace approximation, marginal over the pose and the other coefficients.
 
-The unit of noise, the face's size F in px, is the start's scale times the model's `face_size`; it stays fixed while the
-energy is minimised, so that a larger face is not a cheaper one.
+The unit of noise, the face's size F in px, is the camera's scale after step 1 times the model's `face_size`; it stays
+fixed while the energy is minimised, so that a larger face is not a cheaper one.
 """
 
 import math
@@ -67,7 +67,7 @@ class LandmarkFit:
     status: FitStatus
     message: str  # one sentence
     iterations: int  # Gauss-Newton solves
-    initial_energy: dict[str, float]  # nats by term, at the starting shape under its best camera
+    initial_energy: dict[str, float]  # nats by term, at the start
     final_energy: dict[str, float]  # nats by term
     covariance: Array  # (6 + K + E, 6 + K + E) of a step, see landmark_problem
     landmarks: Array  # (68, 2) px, the model's points as matched: on the outline where they slide
@@ -132,7 +132,6 @@ class _Task:
     noise: LandmarkNoise
     sliding: bool
     options: LandmarkStageOptions
-
     pairs: NDArray[np.intp]  # (Q, 2) opening pairs whose points both count
     precision: Array  # (P,) 1 / sigma^2 of the coefficients' priors
     lower: Array  # (P,)
