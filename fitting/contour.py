@@ -120,13 +120,15 @@ def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[
 def _match_side(
     band: ContourBand, state: PoseAndShape, observed: Array, landmarks: NDArray[np.intp], gates: Array
 ) -> ContourMatch:
-    points = band.basis.positions(state.coefficients) @ state.rotation.T
+    points = band.basis.positions(state.coefficients[band.active]) @ state.rotation.T
     corners, ends, normals = _outline(band, points)
     found, weights, directions = nearest_outline_points(
         points, corners, ends, normals, observed[landmarks], state.scale, state.translation, gates
     )  # fmt: skip
     kept = found >= 0
-    mean, basis = blended_points(band.basis.mean, band.basis.basis, corners[found[kept]], weights[kept])
+    mean, active = blended_points(band.basis.mean, band.basis.basis, corners[found[kept]], weights[kept])
+    basis = np.zeros((len(state.coefficients), *mean.shape))
+    basis[band.active] = active
     return ContourMatch(landmarks[kept], mean, basis, directions[kept])
 
 

@@ -79,6 +79,7 @@ class Outcome(Generic[State]):
     state: State
     energy: float  # nats, at `state`
     equations: NormalEquations | None  # at `state`, where the loop has come to compute them
+    held: NDArray[np.int8] | None  # (P,) bounds that the last step met, see ridge.py
     status: FitStatus
     iterations: int
     initial_energy: float  # nats
@@ -92,7 +93,11 @@ LIGHT_DAMPING = 1e-3
 
 
 def minimise(
-    problem: Problem[State], start: State, options: GaussNewtonOptions | None = None, deadline: float = math.inf
+    problem: Problem[State],
+    start: State,
+    options: GaussNewtonOptions | None = None,
+    deadline: float = math.inf,
+    held: NDArray[np.int8] | None = None,
 ) -> Outcome[State]:
     """Minimise the problem's energy from `start` (see the module's text).
 
@@ -104,7 +109,7 @@ def minimise(
     equations: NormalEquations | None
     state, equations = start, problem.normal_equations(start)
     initial = energy = equations.energy
-    damping, growth, held = options.initial_damping, 2.0, None
+    damping, growth = options.initial_damping, 2.0
     status, iterations = FitStatus.MAX_ITERATIONS, 0
     while True:
         equations = equations or problem.normal_equations(state)
@@ -140,7 +145,7 @@ def minimise(
             if damping > MAX_DAMPING:
                 status = FitStatus.STALLED
                 break
-    return Outcome(state, energy, equations, status, iterations, initial)
+    return Outcome(state, energy, equations, held, status, iterations, initial)
 
 
 def _finite(equations: NormalEquations) -> bool:

@@ -211,18 +211,19 @@ def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[
         outcome = minimise(problem, state, solver, deadline)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
-    iterations, match, allowed = 0, None, np.ones(len(task.observed), dtype=bool)
+    match: ContourMatch | None = None
+    iterations, held, allowed = 0, None, np.ones(len(task.observed), dtype=bool)
     for matching in range(task.options.max_matchings):
         before, match = match, match_contour(task.model, state, task.observed, match, allowed)
         if before is not None and matching >= FREE_MATCHINGS:
             allowed[jumping(before, match, state, task.model.face_size)] = False
         problem = task.problem(scale, match)
-        outcome = minimise(problem, state, step, deadline)
-        state, iterations = outcome.state, iterations + outcome.iterations
+        outcome = minimise(problem, state, step, deadline, held)
+        state, held, iterations = outcome.state, outcome.held, iterations + outcome.iterations
         if outcome.status is not FitStatus.MAX_ITERATIONS:
             return outcome, problem, iterations
     # The matching has not settled: its last state is kept, and its optimum is close to the answer but not it.
-    outcome = minimise(problem, state, solver, deadline)
+    outcome = minimise(problem, state, solver, deadline, held)
     status = FitStatus.MAX_ITERATIONS if outcome.status is FitStatus.CONVERGED else outcome.status
     return replace(outcome, status=status), problem, iterations + outcome.iterations
 

@@ -24,6 +24,7 @@ class ContourBand:
     """Vertices of one side with the triangles around them; indices are local to `basis`."""
 
     basis: PointBasis  # float32; the candidates first, then the ring of vertices around them
+    active: Indices  # (Q,) the coefficients that move any of them: those of `basis`
     candidates: int  # how many of the points are candidates
     triangles: Indices  # (T, 3) all triangles that touch a candidate, those between three candidates first
     searched: int  # how many of the triangles lie between three candidates; none where those are a single row

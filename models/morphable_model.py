@@ -182,9 +182,8 @@ class MorphableModel:
         bands = []
         for candidates in sides:
             chosen, triangles, searched = local_topology(candidates, self.triangles)
-            bands.append(
-                ContourBand(self.vertex_basis(chosen).single_precision(), len(candidates), triangles, searched)
-            )
+            basis, active = self.vertex_basis(chosen).single_precision().without_idle()
+            bands.append(ContourBand(basis, active, len(candidates), triangles, searched))
         return bands[0], bands[1]
 
     @cached_property

@@ -45,3 +45,8 @@ class PointBasis:
     def single_precision(self) -> "PointBasis":
         """Return the same with a float32 basis: exact to 1e-5 mm, and twice as fast where there are many points."""
         return PointBasis(self.mean, read_only(self.basis.astype(np.float32)))
+
+    def without_idle(self) -> tuple["PointBasis", NDArray[np.int32]]:
+        """Return the same without the coefficients that move no point, and the indices (Q,) of the others."""
+        active = read_only(np.flatnonzero(self.basis.any(axis=(1, 2))).astype(np.int32))
+        return PointBasis(self.mean, read_only(self.basis[active])), active

@@ -424,3 +424,16 @@ def test_vertices_without_triangles_do_no_harm(model: MorphableModel) -> None:
     right, left = replace(lone, contour=JawContour(np.zeros(0, int), [N])).contour_bands
     assert (right.candidates, right.triangles.shape, right.searched) == (0, (0, 3), 0)
     assert (left.candidates, left.triangles.shape, left.searched) == (1, (0, 3), 0)
+
+
+def test_bands_leave_out_only_coefficients_that_move_nothing(model: MorphableModel, rng: np.random.Generator) -> None:
+    expression = model.expression.copy()
+    expression[1] = 0.0
+    still = replace(model, expression=expression)
+    coefficients = rng.standard_normal(5)
+    surface = still.vertices(coefficients[:3], coefficients[3:])
+    for band in still.contour_bands:
+        np.testing.assert_array_equal(band.active, [0, 1, 2, 3])
+        points = band.basis.positions(coefficients[band.active])
+        away = np.linalg.norm(points[:, None] - surface, axis=2).min(axis=1)
+        assert away.max() < 1e-3
