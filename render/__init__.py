@@ -4,6 +4,8 @@ The module can be called: `facefit.render(result, ...)` draws a fitted face (see
 """
 
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +18,10 @@ class _Render(ModuleType):
         from .result_picture import draw_result
 
         return draw_result(result, **options)
+
+    def __reduce__(self) -> tuple[Callable[[str], ModuleType], tuple[str]]:
+        """Pickle by name, as a function does: so that a pool of processes can be given the verb."""
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Render

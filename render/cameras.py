@@ -134,6 +134,13 @@ class Perspective:
 Camera = ScaledOrthographic | Perspective
 
 
+def checked_camera(camera: Camera) -> Camera:
+    """Return the camera, or raise InvalidInputError where it is of neither kind."""
+    if not isinstance(camera, Camera):
+        raise InvalidInputError(f"camera: expected ScaledOrthographic or Perspective, got {type(camera).__name__}")
+    return camera
+
+
 def _positive(name: str, value: float) -> float:
     number = float(value)
     if not (np.isfinite(number) and number > 0.0):

@@ -40,18 +40,30 @@ def over(photo: ArrayLike, drawn: ArrayLike, opacity: float = 1.0) -> NDArray[np
 
     Alpha is straight: the drawn colour is not multiplied by it. Raises InvalidInputError for other shapes or types.
     """
-    below, above = np.asarray(photo), np.asarray(drawn)
-    if below.ndim != 3 or below.shape[2] != 3 or below.dtype != np.uint8:
-        raise InvalidInputError(f"photo: expected (H, W, 3) uint8, got {below.shape} {below.dtype}")
+    below, above = checked_photo(photo), np.asarray(drawn)
     if above.shape != (*below.shape[:2], 4) or above.dtype != np.uint8:
         raise InvalidInputError(
             f"drawn: expected {(*below.shape[:2], 4)} uint8 to fit the photo, got {above.shape} {above.dtype}"
         )
-    if not 0.0 <= opacity <= 1.0:
-        raise InvalidInputError(f"opacity: expected a number from 0 to 1, got {opacity!r}")
+    checked_opacity(opacity)
     rows, columns = np.nonzero(above[..., 3])
     alpha = above[rows, columns, 3:] * (opacity / 255.0)
     picture = below.copy()
     mixed = (1.0 - alpha) * below[rows, columns] + alpha * above[rows, columns, :3]
     picture[rows, columns] = np.rint(mixed).astype(np.uint8)
     return picture
+
+
+def checked_photo(photo: ArrayLike) -> NDArray[np.uint8]:
+    """Return a photo (H, W, 3) uint8, or raise InvalidInputError for another shape or type."""
+    pixels = np.asarray(photo)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise InvalidInputError(f"photo: expected (H, W, 3) uint8, got {pixels.shape} {pixels.dtype}")
+    return pixels
+
+
+def checked_opacity(opacity: float) -> float:
+    """Return an opacity, or raise InvalidInputError where it is not from 0 to 1."""
+    if not 0.0 <= opacity <= 1.0:
+        raise InvalidInputError(f"opacity: expected a number from 0 to 1, got {opacity!r}")
+    return opacity

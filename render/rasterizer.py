@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..models.arrays import checked_array
 from ..models.errors import InvalidInputError
 from . import _kernels
-from .cameras import Camera, Perspective
+from .cameras import Camera, Perspective, checked_camera
 from .mesh import checked_mesh, checked_triangles
 
 Cull = Literal["back", "none"]
@@ -61,8 +61,7 @@ def rasterize(
     of the image (the camera shifted by whole pixels) gives that part of the whole.
     Raises InvalidInputError for a malformed mesh, size or `cull`.
     """
-    if not isinstance(camera, Camera):
-        raise InvalidInputError(f"camera: expected ScaledOrthographic or Perspective, got {type(camera).__name__}")
+    checked_camera(camera)
     points, faces = checked_mesh(vertices, triangles)
     shape = checked_size(height, width)
     if cull not in get_args(Cull):

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..models.errors import FacefitError, InvalidInputError, MissingDependencyError
 from . import rasterizer
-from .cameras import Camera
+from .cameras import Camera, checked_camera
 from .colour import to_uint8
 from .compositing import magnified, reduced
 from .rasterizer import Cull, Fragments, checked_size
@@ -85,6 +85,7 @@ class NumbaRenderer:
     shadings: tuple[Shading, ...] = ("sh",)
     description = "numba (software rasteriser)"
     oversampling = 2  # a picture is drawn this many times finer in x and y, then averaged
+    band = 2**18  # px of a picture that are drawn at once: a covered one takes about 1 kB on the way
 
     def rasterize(
         self, camera: Camera, vertices: ArrayLike, triangles: ArrayLike, height: int, width: int, *, cull: Cull = "back"
@@ -111,10 +112,16 @@ class NumbaRenderer:
             raise RendererUnavailableError(f"shading {shading!r}: the Numba renderer has only 'sh'; use OpenGL's")
         factor = self.oversampling
         height, width = checked_size(height, width)
-        fine = magnified(camera, factor)
-        fragments = self.rasterize(fine, vertices, triangles, factor * height, factor * width)
-        picture = shade_fragments(fragments, fine, vertices, triangles, colours=colours, lighting=lighting)
-        return to_uint8(reduced(picture, factor))
+        fine = magnified(checked_camera(camera), factor)
+        picture = np.empty((height, width, 4), np.uint8)
+        rows = max(1, self.band // width)
+        for top in range(0, height, rows):
+            part = picture[top : top + rows]
+            view = fine.zoomed(1.0, np.array([0.0, -factor * top]))
+            fragments = self.rasterize(view, vertices, triangles, factor * len(part), factor * width)
+            drawn = shade_fragments(fragments, view, vertices, triangles, colours=colours, lighting=lighting)
+            part[:] = to_uint8(reduced(drawn, factor))
+        return picture
 
     def close(self) -> None:
         """Nothing to release."""

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..models.errors import InvalidInputError
-from .cameras import Camera
+from .cameras import Camera, checked_camera
+from .compositing import checked_photo
 from .compositing import over as composite
 from .rasterizer import checked_size
 from .renderer import Renderer, Shading, make_renderer
@@ -58,13 +59,15 @@ def draw_result(
     that of the fitted photo. `camera`: another view than the photo's. `colours` (N, 3): linear reflectance per vertex,
     None for clay. `lighting` (9, 3): for shading "sh", the fit's own if None, studio light if it has none. `renderer`:
     a name as for `make_renderer`, or a renderer, which stays open. Raises InvalidInputError for a result without a
-    face, or where no size is known.
+    face, for arguments of a wrong kind or shape, or where no size is known.
     """
     if result.vertices is None or result.triangles is None or result.camera is None:
         raise InvalidInputError("result: expected a fitted face, got a result without vertices; see its status")
     size = _size(result, height, width, over)
     light = result.lighting if lighting is None and shading == "sh" else lighting
-    view = result.camera if camera is None else camera
+    view = result.camera if camera is None else checked_camera(camera)
+    if not isinstance(renderer, str | Renderer):
+        raise InvalidInputError(f"renderer: expected a name or a renderer, got {type(renderer).__name__}")
     with closing(make_renderer(renderer)) if isinstance(renderer, str) else nullcontext(renderer) as drawer:
         mesh = (result.vertices, result.triangles)
         picture = _draw_window(drawer, view, mesh, size, colours=colours, lighting=light, shading=shading)
@@ -77,9 +80,9 @@ def _size(result: FittedFace, height: int | None, width: int | None, over: NDArr
     if over is not None:
         if height is not None or width is not None:
             raise InvalidInputError("height, width: expected none beside a photo, whose size the picture has")
-        return checked_size(*np.shape(over)[:2])
+        return checked_size(*checked_photo(over).shape[:2])
     known = result.provenance.get("image", {}).get("size", (None, None))
-    height, width = height or known[1], width or known[0]
+    height, width = known[1] if height is None else height, known[0] if width is None else width
     if height is None or width is None:
         raise InvalidInputError("height, width: expected both, since the result knows no photo; got none")
     return checked_size(height, width)
@@ -94,7 +97,8 @@ def _draw_window(
 ) -> NDArray[np.uint8]:
     """Draw only the part of the picture that the mesh covers: the cost is that of the face, not of the photo."""
     picture = np.zeros((*size, 4), np.uint8)
-    seen = camera.project(mesh[0])[:, :2]
+    with np.errstate(over="ignore", invalid="ignore"):  # points near a perspective camera's plane
+        seen = camera.project(mesh[0])[:, :2]
     seen = seen[np.isfinite(seen).all(axis=1)]
     if not len(seen):
         return picture

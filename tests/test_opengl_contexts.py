@@ -148,6 +148,30 @@ with context.work("drawing") as gl:
     assert lines == ["drawing: expected the process that made this OpenGL context, got a fork of it", "0"]
 
 
+@linux
+@pytest.mark.parametrize("first", ["parent", "child"])
+def test_a_fork_draws_by_opengl_only_where_its_parent_has_not(gl, first):
+    """The driver's threads are not forked: a context of the child's would wait for them for ever."""
+    code = f"""
+import os, signal
+from facefit.render.renderer import make_renderer
+{"make_renderer('gl').close()" if first == "parent" else ""}
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    import numpy as np
+    from facefit.render.cameras import ScaledOrthographic
+    renderer = make_renderer("auto")
+    picture = renderer.draw(ScaledOrthographic(np.eye(3), np.zeros(2), 1.0), 9.0 * np.eye(3), [[0, 1, 2]], 9, 9)
+    print(renderer.name, picture.shape, flush=True)
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    lines, errors = run(code)
+    assert lines == [f"{'numba' if first == 'parent' else 'gl'} (9, 9, 4)", "0"]
+    assert ("OpenGL was loaded before this process was forked" in errors) == (first == "parent")
+
+
 def test_a_closed_renderer_says_so(gl):
     renderer = GLRenderer()
     renderer.close()

@@ -98,6 +98,17 @@ def test_far_corners_cover_what_they_should(gl, reach):
     assert not covered[:, 42:].any()
 
 
+@pytest.mark.parametrize("camera", [PIXELS, PINHOLE])
+@pytest.mark.parametrize("depth", [1e30, 1e39, 1e300])
+def test_a_corner_deeper_than_single_precision_is_left_out(gl, camera, depth):
+    """One that it holds stays; the nearer triangle is drawn all the same."""
+    near = np.array([[10.0, 10.0, 5.0], [10.0, 60.0, 5.0], [70.0, 10.0, 5.0]])
+    vertices = np.vstack([through_the_image(camera, near), [[0.0, 0.0, depth]]])
+    seen = gl.rasterize(camera, vertices, [[0, 1, 3], [0, 1, 2]], 72, 88, cull="none")
+    assert (set(seen.triangle[seen.covered]) - {1}) == ({0} if depth < 1e38 else set())
+    np.testing.assert_allclose(seen.depth[seen.triangle == 1], 5.0, rtol=1e-6)
+
+
 def test_nothing_to_draw_gives_an_empty_image(gl):
     for vertices in (np.zeros((0, 3)), np.zeros((3, 3)), np.array([[0.0, 0.0, 1.0], [1e9, 0.0, 1.0], [0.0, 9.0, 1.0]])):
         triangles = np.zeros((0, 3), int) if len(vertices) == 0 else [[0, 1, 2]]

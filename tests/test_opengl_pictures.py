@@ -386,7 +386,12 @@ def test_wrong_looks_are_named(gl, look, message):
         (lambda: Phong(diffuse=-1.0), "ambient, diffuse, specular, shininess: expected finite numbers >= 0"),
         (lambda: Phong(back_opacity=1.5), "back_opacity: expected a number from 0 to 1, got 1.5"),
         (lambda: Phong(to_lamp=(0.0, 0.0, 0.0)), "to_lamp: expected a direction"),
-        (lambda: Maps(quad()[2], texture=np.zeros((4, 4), np.uint8)), r"texture: expected \(H, W, 3\) uint8"),
+        (
+            lambda: Maps(quad()[2], texture=np.zeros((4, 4), np.uint8)),
+            r"texture: expected shape \(any, any, 3\), got \(4, 4\)",
+        ),
+        (lambda: Maps(quad()[2], normal=np.zeros((0, 4, 3), np.uint8)), "normal: expected at least one pixel"),
+        (lambda: Maps(quad()[2], displacement=np.zeros((4, 0))), "displacement: expected at least one pixel"),
         (lambda: Maps(quad()[2], displacement=np.zeros((4, 4, 3))), r"displacement: expected shape \(any, any\)"),
     ],
 )

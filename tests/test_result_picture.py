@@ -1,8 +1,11 @@
 """`facefit.render`: a fitted face drawn in its photo's view, or in another."""
 
+import importlib
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from scenes import Scene, random_scene
 
 import facefit
 from facefit.models.errors import FacefitError, InvalidInputError
+from facefit.render.cameras import FRONTAL
 from facefit.render.renderer import NumbaRenderer
 
 
@@ -82,7 +86,49 @@ def test_wrong_calls(fitted: facefit.FitResult, scene: Scene) -> None:
         facefit.render(fitted, renderer="ray")
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"height": 0}, "height: expected an integer from 1 to"),
+        ({"over": np.zeros(5, np.uint8)}, r"photo: expected \(H, W, 3\) uint8, got \(5,\) uint8"),
+        ({"over": np.zeros((5, 5, 3))}, r"photo: expected \(H, W, 3\) uint8, got \(5, 5, 3\) float64"),
+        ({"camera": "front"}, "camera: expected ScaledOrthographic or Perspective, got str"),
+        ({"renderer": 3}, "renderer: expected a name or a renderer, got int"),
+        ({"colours": np.zeros((3, 3))}, "colours: expected shape"),
+    ],
+)
+def test_wrong_arguments_are_named(fitted: facefit.FitResult, call: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        facefit.render(fitted, **{"renderer": "numba", **call})
+
+
+@pytest.mark.parametrize("distance", [1e-3, 20.0, 400.0, -400.0])
+def test_another_camera_before_within_and_behind_the_head(fitted: facefit.FitResult, distance: float) -> None:
+    """What a part of the picture costs is that part's; what it shows is what the whole shows."""
+    camera = facefit.Perspective(FRONTAL, np.array([0.0, 0.0, distance]), 300.0, np.array([150.0, 120.0]))
+    picture = facefit.render(fitted, camera=camera, renderer="numba")
+    whole = NumbaRenderer().draw(camera, fitted.vertices, fitted.triangles, 240, 300)
+    assert np.abs(picture.astype(int) - whole).max() <= 1
+    assert picture.any() == (distance >= 20.0)
+
+
+def test_a_large_picture_is_drawn_in_bands(fitted: facefit.FitResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitted.camera is not None
+    mesh = fitted.vertices, fitted.triangles, 240, 300
+    for camera in (fitted.camera, facefit.Perspective(FRONTAL, np.array([0.0, 0.0, 500.0]), 600.0, [150.3, 120.7])):
+        whole = NumbaRenderer().draw(camera, *mesh)
+        with monkeypatch.context() as patch:
+            patch.setattr(NumbaRenderer, "band", 7 * 300)
+            assert np.abs(NumbaRenderer().draw(camera, *mesh).astype(int) - whole).max() <= 1
+
+
 @pytest.mark.parametrize("before", ["", "import facefit.render.cameras; ", "facefit.load_model; "])
 def test_package_and_verb_share_their_name(before: str) -> None:
     code = f"import facefit; {before}assert callable(facefit.render); import facefit.render.cameras as c; c.FRONTAL"
     subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)
+
+
+def test_the_verb_survives_pickling_and_reloading(fitted: facefit.FitResult) -> None:
+    assert pickle.loads(pickle.dumps(facefit.render)) is facefit.render
+    assert importlib.reload(facefit.render) is facefit.render  # type: ignore[arg-type]
+    assert facefit.render(fitted, renderer="numba").any()

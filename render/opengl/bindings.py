@@ -6,6 +6,9 @@ variable is set during that import alone and put back at once: nothing that the 
 
 The choice, in this order: what the user put into PYOPENGL_PLATFORM; what a program that imported PyOpenGL before got;
 on Linux EGL where libEGL loads, then OSMesa where libOSMesa loads; elsewhere the system's own.
+
+The process that loaded OpenGL keeps it: in a fork of it the driver's threads are missing, and a context made there
+would wait for them for ever. So a fork is refused, unless OpenGL is first asked for in it.
 """
 
 import ctypes
@@ -13,6 +16,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 
 from ...models.errors import MissingDependencyError
@@ -25,8 +29,13 @@ LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}  # of Linux, in o
 def import_opengl() -> tuple[ModuleType, str]:
     """Return PyOpenGL's module `OpenGL.GL` and the platform it works on: "egl", "osmesa" or another's name.
 
-    Raises MissingDependencyError without PyOpenGL, RendererUnavailableError without a library of OpenGL.
+    Raises MissingDependencyError without PyOpenGL, RendererUnavailableError without a library of OpenGL, or in a fork
+    of a process that has called this.
     """
+    if os.getpid() != _loading_process():
+        raise RendererUnavailableError(
+            "renderer 'gl': OpenGL was loaded before this process was forked; start it by 'spawn' instead"
+        )
     wanted = _wanted_platform() if "OpenGL.platform" not in sys.modules else None
     try:
         with _environment(VARIABLE, wanted):
@@ -36,6 +45,12 @@ def import_opengl() -> tuple[ModuleType, str]:
     except (ImportError, OSError, AttributeError) as problem:  # what PyOpenGL's loaders raise without their library
         raise RendererUnavailableError(f"renderer 'gl': PyOpenGL finds no OpenGL library ({problem})") from problem
     return GL, type(platform.PLATFORM).__module__.rpartition(".")[2]
+
+
+@cache
+def _loading_process() -> int:
+    """Return the process that asked first; a fork inherits the answer."""
+    return os.getpid()
 
 
 def _wanted_platform() -> str | None:

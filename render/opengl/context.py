@@ -3,7 +3,8 @@
 Rules, each enforced with an error that says so:
 - A context belongs to the thread that made it. OpenGL keeps the current context per thread; a second thread needs its
   own renderer.
-- It does not survive a fork: the driver's threads and sockets stay with the parent. A child process makes its own.
+- It does not survive a fork: the driver's threads and sockets stay with the parent. A process that is started afresh
+  ("spawn") makes its own; a fork of one that has used OpenGL cannot (see bindings.py).
 - It is current only while work is done (`Context.work`), so that several renderers, and the caller's own OpenGL, can
   share a thread.
 - Everything made in it goes with it: `close` frees all, and a context that is garbage-collected closes itself (but a

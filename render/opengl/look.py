@@ -1,7 +1,6 @@
 """How a mesh looks: what the shaders can do beyond the colours and light that every renderer has."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError
 from ...models.morphable_model import UVMap
-from ..renderer import Shading
+from ..renderer import SHADINGS, Shading
 
 Array = NDArray[np.float64]
 
@@ -51,11 +50,15 @@ class Maps:
         """Check shapes and types."""
         for name in ("texture", "normal"):
             image = getattr(self, name)
-            if image is not None and not (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8):
-                raise InvalidInputError(f"{name}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+            if image is not None:
+                object.__setattr__(self, name, checked_array(name, image, (None, None, 3), np.uint8))
         if self.displacement is not None:
             heights = checked_array("displacement", self.displacement, (None, None), np.float32)
             object.__setattr__(self, "displacement", heights)
+        for name in ("texture", "normal", "displacement"):
+            image = getattr(self, name)
+            if image is not None and not image.size:
+                raise InvalidInputError(f"{name}: expected at least one pixel, got {image.shape}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,8 +94,8 @@ class Look:
 
     def __post_init__(self) -> None:
         """Check what does not depend on the mesh."""
-        if self.shading not in get_args(Shading):
-            raise InvalidInputError(f"shading: expected one of {', '.join(get_args(Shading))}, got {self.shading!r}")
+        if self.shading not in SHADINGS:
+            raise InvalidInputError(f"shading: expected one of {', '.join(SHADINGS)}, got {self.shading!r}")
         for name, needs in (("lighting", "sh"), ("phong", "phong")):
             if getattr(self, name) is not None and self.shading != needs:
                 raise InvalidInputError(f"{name}: expected with shading {needs!r} only, got it with {self.shading!r}")

@@ -17,6 +17,7 @@ from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError
 from ...models.morphable_model import UVMap
 from ..cameras import Camera, Perspective
+from ..compositing import checked_opacity, checked_photo
 from ..mesh import checked_mesh
 from ..normals import normalised, vertex_normals
 from ..rasterizer import Cull, Fragments, checked_size
@@ -140,11 +141,8 @@ class GLRenderer:
 
         `opacity` 0-1 scales the drawn picture's alpha; `look` is the keyword arguments of `draw`.
         """
-        below = np.asarray(photo)
-        if below.ndim != 3 or below.shape[2] != 3 or below.dtype != np.uint8:
-            raise InvalidInputError(f"photo: expected (H, W, 3) uint8, got {below.shape} {below.dtype}")
-        if not 0.0 <= opacity <= 1.0:
-            raise InvalidInputError(f"opacity: expected a number from 0 to 1, got {opacity!r}")
+        below = checked_photo(photo)
+        checked_opacity(opacity)
         size = self._checked_size(*below.shape[:2])
         with self._context.work("drawing over a photo"):
             self._draw(camera, vertices, triangles, size, Look(**look))

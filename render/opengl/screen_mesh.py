@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...models.errors import InvalidInputError
 from .. import _kernels
-from ..cameras import Camera, Perspective
+from ..cameras import Camera, Perspective, checked_camera
 from ..mesh import checked_mesh
 
 STEP = 2.0**-_kernels.SUBPIXEL_BITS  # px
 SMALLEST = float(np.finfo(np.float32).tiny)
+LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,7 @@ class ScreenMesh:
 
 def project_mesh(camera: Camera, vertices: ArrayLike, triangles: ArrayLike) -> ScreenMesh:
     """Project a mesh: vertices (N, 3) mm in the model frame, triangles (T, 3)."""
-    if not isinstance(camera, Camera):
-        raise InvalidInputError(f"camera: expected ScaledOrthographic or Perspective, got {type(camera).__name__}")
+    checked_camera(camera)
     points, faces = checked_mesh(vertices, triangles)
     # Points far off or near the camera's plane may overflow; they come out not finite or off the grid.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -68,7 +67,7 @@ def flatten_mesh(coordinates: ArrayLike, triangles: ArrayLike, height: int, widt
 def _snapped(projected: NDArray[np.float64], faces: NDArray[np.int32], perspective: bool) -> ScreenMesh:
     grid = np.empty((len(projected), 2), np.int64)
     _kernels.snap(projected, grid)
-    seen = grid[:, 0] != _kernels.OFF_GRID
+    seen = (grid[:, 0] != _kernels.OFF_GRID) & (np.abs(projected[:, 2]) <= LARGEST)
     if perspective:
         seen &= projected[:, 2] >= SMALLEST  # nearer, single precision cannot tell from the centre
     depth = np.where(seen, projected[:, 2], 1.0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +31,6 @@ def shader_source(name: str) -> str:
         return INCLUDE.sub(lambda match: expanded(match[1]), (FOLDER / name).read_text(encoding="utf-8"))
 
     return expanded(name)
-
-
-class Bindable(Protocol):
-    """A texture: what a sampler of a program reads."""
-
-    def bind(self, unit: int) -> None:
-        """Bind it to a texture unit."""
 
 
 class Program:

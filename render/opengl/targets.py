@@ -43,6 +43,7 @@ class Target:
             self._attach(gl.GL_DEPTH_COMPONENT32F, gl.GL_DEPTH_ATTACHMENT)
         gl.glDrawBuffers(len(attachments), attachments)
         if gl.glCheckFramebufferStatus(gl.GL_FRAMEBUFFER) != gl.GL_FRAMEBUFFER_COMPLETE:
+            self.free()
             raise OpenGLError(f"target: the driver cannot draw into {'+'.join(layers)} with {samples} samples")
 
     def _attach(self, internal: int, attachment: int) -> None:

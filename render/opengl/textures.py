@@ -27,7 +27,8 @@ class TableTexture:
         kind = "i" if rows.dtype.kind == "i" else "f"
         table = np.ascontiguousarray(rows, np.int32 if kind == "i" else np.float32)
         gl.glBindBuffer(gl.GL_TEXTURE_BUFFER, self._buffer)
-        gl.glBufferData(gl.GL_TEXTURE_BUFFER, max(table.nbytes, 16), None, gl.GL_STREAM_DRAW)
+        size = max(table.nbytes, 16)  # never empty: a texture of an empty buffer is an error, and one row fits into 16
+        gl.glBufferData(gl.GL_TEXTURE_BUFFER, size, None, gl.GL_STREAM_DRAW)
         if table.size:
             gl.glBufferSubData(gl.GL_TEXTURE_BUFFER, 0, table.nbytes, table)
         gl.glBindTexture(gl.GL_TEXTURE_BUFFER, self._texture)
