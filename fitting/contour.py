@@ -50,7 +50,7 @@ FREE_MATCHINGS, JUMP = 6, 0.01
 """Rounds after which a point that still jumps by more than JUMP, relative to the face's size, is left fixed."""
 
 RIGHT_JAW, LEFT_JAW = np.arange(0, 8), np.arange(9, 17)
-CHIN = 8
+RIGHT_JAW_AND_CHIN, LEFT_JAW_AND_CHIN = np.arange(0, 9), np.arange(8, 17)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +78,12 @@ def match_contour(
     gates = np.full(len(observed), GATE * face_px)
     if before is not None:
         gates[before.landmarks] = STICKY_GATE * face_px
+    # The averted side first, with the chin; the other one only near frontal.
+    sides = [(1, LEFT_JAW_AND_CHIN), (0, RIGHT_JAW)] if yaw > 0.0 else [(0, RIGHT_JAW_AND_CHIN), (1, LEFT_JAW)]
     parts = []
-    for band, jaw, averted in zip(model.contour_bands, (RIGHT_JAW, LEFT_JAW), (yaw <= 0.0, yaw > 0.0), strict=True):
-        if averted or abs(yaw) <= FRONTAL_DEGREES:
-            landmarks = np.append(jaw, CHIN) if averted else jaw
-            if allowed is not None:
-                landmarks = landmarks[allowed[landmarks]]
-            parts.append(_match_side(band, state, observed, landmarks, gates[landmarks]))
+    for side, landmarks in sides if abs(yaw) <= FRONTAL_DEGREES else sides[:1]:
+        chosen = landmarks if allowed is None else landmarks[allowed[landmarks]]
+        parts.append(_match_side(model.contour_bands[side], state, observed, chosen, gates[chosen]))
     if len(parts) == 1:
         return parts[0]
     return ContourMatch(

@@ -9,8 +9,8 @@
  3. The posterior standard deviation of each coefficient from the inverse of the Gauss-Newton matrix at the end: the
     Laplace approximation, marginal over the pose and the other coefficients.
 
-The unit of noise, the face's size F in px, is the camera's scale after step 1 times the model's `face_size`; it stays
-fixed while the energy is minimised, so that a larger face is not a cheaper one.
+The unit of noise, the face's size F in px, is the scale of the last Gold Standard camera times the model's
+`face_size`; it stays fixed while the energy is minimised, so that a larger face is not a cheaper one.
 """
 
 import math
@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 class LandmarkStageOptions:
     """Options of the landmark stage."""
 
-    alternations: int = 1  # rounds of expression, identity, camera before the joint finish
+    alternations: int = 1  # rounds of camera (after the first), expression, identity before the joint finish
     max_matchings: int = 12  # rounds of matching the jaw's outline and solving
     identity_prior: float = 1.0  # weight of 1/2 |identity|^2; 1 is the model's own prior
     expression_prior: float = 1.0  # weight of 1/2 sum (expression / sigma)^2
@@ -104,9 +104,9 @@ def fit_landmark_stage(
     task = _task(model, observed, noise, convention is LandmarkConvention.CONTOUR, options)
     state = _state(start)
     initial = _energy_terms(task.problem(state.scale), state, model.n_identity)
-    state = _alternate(task, state)
     _require_facing(state)
-    outcome, problem, iterations = _finish(task, state, deadline)
+    state, held = _alternate(task, state)
+    outcome, problem, iterations = _finish(task, state, held, deadline)
     equations = outcome.equations or problem.normal_equations(outcome.state)
     landmarks = problem.projected(outcome.state)
     implausible = _implausible(outcome.state, landmarks, task)
@@ -178,41 +178,49 @@ def _task(
     )
 
 
-def _alternate(task: _Task, state: PoseAndShape) -> PoseAndShape:
-    """Take turns between closed-form ridges for expression and identity and the Gold Standard camera."""
+def _alternate(task: _Task, state: PoseAndShape) -> tuple[PoseAndShape, NDArray[np.int8]]:
+    """Take turns between closed-form ridges for expression and identity and the Gold Standard camera.
+
+    The state comes with its camera, and the joint finish moves it: rounds begin and end with the ridges. Returns also
+    the bounds (6 + P,) that hold, see ridge.py.
+    """
     weights = task.noise.weights(1.0)
     if task.sliding:
         weights[JAW] = 0.0
-    split = task.model.n_identity
-    for _ in range(task.options.alternations):
+    split, held = task.model.n_identity, np.zeros(POSE + len(task.precision), dtype=np.int8)
+    for alternation in range(task.options.alternations):
+        c = state.coefficients.copy()
+        if alternation:
+            camera = fit_scaled_orthographic(task.basis.positions(c), task.observed, weights)
+            state = PoseAndShape(camera.rotation, camera.translation, camera.scale, c)
         problem = task.problem(state.scale, counted=weights > 0.0)
         equations = problem.normal_equations(state)
-        c = state.coefficients.copy()
         # E is quadratic in c: with gradient g and matrix H at c, the minimum over a block solves H c' = H c - g.
         matrix = equations.matrix[POSE:, POSE:]
         vector = matrix @ c - equations.gradient[POSE:]
         for block, other in ((slice(split, None), slice(0, split)), (slice(0, split), slice(split, None))):
             rest = vector[block] - matrix[block, other] @ c[other]
             lower, upper = problem.lower[block], problem.upper[block]
-            c[block], _ = minimise_bounded_quadratic(matrix[block, block], rest, lower, upper)
-        camera = fit_scaled_orthographic(task.basis.positions(c), task.observed, weights)
-        state = PoseAndShape(camera.rotation, camera.translation, camera.scale, c)
-    return state
+            c[block], held[POSE:][block] = minimise_bounded_quadratic(matrix[block, block], rest, lower, upper)
+        state = state._replace(coefficients=c)
+    return state, held
 
 
-def _finish(task: _Task, state: PoseAndShape, deadline: float) -> tuple[Outcome[PoseAndShape], LandmarkProblem, int]:
-    """Minimise jointly; returns also the problem solved and the number of solves.
+def _finish(
+    task: _Task, state: PoseAndShape, held: NDArray[np.int8] | None, deadline: float
+) -> tuple[Outcome[PoseAndShape], LandmarkProblem, int]:
+    """Minimise jointly, from bounds thought to hold; returns also the problem solved and the number of solves.
 
     Where the jaw slides, one step follows each matching, until a fresh matching leaves nothing to gain.
     """
     scale, solver = state.scale, task.options.solver
     if not task.sliding:
         problem = task.problem(scale)
-        outcome = minimise(problem, state, solver, deadline)
+        outcome = minimise(problem, state, solver, deadline, held)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
     match: ContourMatch | None = None
-    iterations, held, allowed = 0, None, np.ones(len(task.observed), dtype=bool)
+    iterations, allowed = 0, np.ones(len(task.observed), dtype=bool)
     for matching in range(task.options.max_matchings):
         before, match = match, match_contour(task.model, state, task.observed, match, allowed)
         if before is not None and matching >= FREE_MATCHINGS:
