@@ -351,6 +351,9 @@ def test_golden_atlas_and_normals(gl, golden):
     golden("atlas_and_normals", np.hstack([to_uint8(atlas.barycentric), to_uint8(0.5 * normals + 0.5)]))
 
 
+TRIANGLE = UVMap(np.zeros((3, 2), np.float32), np.array([[0, 1, 2]]))
+
+
 def test_shadings_that_a_renderer_lacks_are_refused():
     vertices, triangles, _ = quad()
     camera = ScaledOrthographic(FRONTAL, np.zeros(2), 1.0)
@@ -367,11 +370,15 @@ def test_shadings_that_a_renderer_lacks_are_refused():
         ({"shading": "toon"}, "shading: expected one of sh, phong, wire, points, got 'toon'"),
         ({"shading": "wire", "lighting": AMBIENT}, "lighting: expected with shading 'sh' only, got it with 'wire'"),
         ({"shading": "wire", "phong": Phong()}, "phong: expected with shading 'phong' only, got it with 'wire'"),
+        (
+            {"shading": "points", "maps": Maps(TRIANGLE, texture=np.zeros((2, 2, 3), np.uint8))},
+            "maps: .* displacement only",
+        ),
         ({"line_width": 0.0}, "line_width: expected a positive number of px, got 0.0"),
         ({"point_diameter": np.nan}, "point_diameter: expected a positive number of px, got nan"),
         ({"lighting": np.zeros((3, 9))}, r"lighting: expected shape \(9, 3\)"),
         ({"colours": np.zeros((3, 3))}, r"colours: expected shape \(4, 3\)"),
-        ({"maps": Maps(UVMap(np.zeros((3, 2), np.float32), np.array([[0, 1, 2]])))}, "maps: .* of 2 triangles, got 1"),
+        ({"maps": Maps(TRIANGLE)}, "maps: .* of 2 triangles, got 1"),
     ],
 )
 def test_wrong_looks_are_named(gl, look, message):

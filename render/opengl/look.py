@@ -99,6 +99,8 @@ class Look:
         for name, needs in (("lighting", "sh"), ("phong", "phong")):
             if getattr(self, name) is not None and self.shading != needs:
                 raise InvalidInputError(f"{name}: expected with shading {needs!r} only, got it with {self.shading!r}")
+        if self.shading == "points" and self.maps is not None and {"TEXTURE", "NORMAL_MAP"} & set(self.maps.names):
+            raise InvalidInputError("maps: expected displacement only with shading 'points', got a texture or normals")
         for name in ("line_width", "point_diameter"):
             if not 0.0 < getattr(self, name) < np.inf:
                 raise InvalidInputError(f"{name}: expected a positive number of px, got {getattr(self, name)!r}")
