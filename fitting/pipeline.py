@@ -205,6 +205,8 @@ def _fit_one(session: _Session, face: _Face) -> FitResult:
     used = np.isfinite(noise.sigma)
     if not (np.abs(face.landmarks[used]) < MAX_COORDINATE).all():
         return _failure(session, FitStatus.BAD_INPUT, FitStatus.BAD_INPUT.value, face)
+    if not used.any():
+        return _failure(session, FitStatus.DEGENERATE, f"{FitStatus.DEGENERATE.value}: every point is left out", face)
     points = np.where(used[:, None], face.landmarks, 0.0)
     given = InitializerInput(
         session.model, session.image, np.array(face_box(points[used])), points, noise.sigma, convention
@@ -250,7 +252,7 @@ def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkN
     shown = np.where(
         (np.abs(face.landmarks) < MAX_COORDINATE).all(axis=1, keepdims=True), face.landmarks, found.landmarks
     )
-    residual = found.final_energy["landmarks"] * 2.0 / (2.0 * max(np.isfinite(noise.sigma).sum(), 1))
+    mean_square = found.final_energy["landmarks"] / np.isfinite(noise.sigma).sum()  # 1/2 |r|^2 over 2 entries a point
     return FitResult(
         status=found.status,
         message=found.message,
@@ -265,7 +267,7 @@ def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkN
         vertices=vertices,
         vertices_image=parameters.camera.project(vertices),
         triangles=model.triangles,
-        quality=1.0 / (1.0 + residual),
+        quality=float(1.0 / (1.0 + mean_square)),
         stages=(report,),
         provenance=session.provenance,
         **replace(face, landmarks=shown).describe(),

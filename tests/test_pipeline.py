@@ -215,6 +215,15 @@ def test_report_tells_what_the_stage_did(model: facefit.MorphableModel, points: 
     assert sum(report.energy_after.values()) < sum(report.energy_before.values())
 
 
+def test_leaving_out_too_many_points_is_degenerate(model: facefit.MorphableModel, points: np.ndarray) -> None:
+    for kept in (0, 3):
+        sigma = np.full(68, np.inf)
+        sigma[30 : 30 + kept] = 0.02
+        result = facefit.fit_landmarks(points, model=model, options=facefit.FitOptions(landmark_sigma=sigma))
+        assert result.status is facefit.FitStatus.DEGENERATE
+        assert "point" in result.message
+
+
 def test_a_left_out_point_may_be_no_number(model: facefit.MorphableModel, points: np.ndarray) -> None:
     sigma = np.full(68, 0.02)
     sigma[30] = np.inf
