@@ -69,7 +69,8 @@ def montage(
 ) -> Picture:
     """Lay panels out row by row, `columns` to a row, captions above; each cell has the largest panel's size.
 
-    `gap` and `caption_size` are px. Raises InvalidInputError without panels or columns.
+    `gap` and `caption_size` are px. A caption is one line and ends where the next column begins. Raises
+    InvalidInputError without panels or columns.
     """
     if not panels or columns < 1:
         raise InvalidInputError(f"montage: expected a panel and a column at least, got {len(panels)} and {columns}")
@@ -81,16 +82,15 @@ def montage(
     header = 2 * caption_size if any(panel.caption for panel in panels) else 0
     shape = (gap + rows * (header + cell_height + gap), gap + columns * (cell_width + gap), 3)
     sheet = np.full(shape, background, np.uint8)
-    captions: list[tuple[str, tuple[float, float]]] = []
     for i, image in enumerate(images):
         left = gap + (i % columns) * (cell_width + gap)
         top = gap + (i // columns) * (header + cell_height + gap)
-        captions.append((panels[i].caption, (left, top + 0.3 * caption_size)))
+        if caption := " ".join(panels[i].caption.split()):
+            strip = sheet[top : top + header, left : left + cell_width + gap]
+            strip[:] = draw_label(strip, caption, (0.0, 0.3 * caption_size), size=caption_size)
         y = top + header + (cell_height - image.shape[0]) // 2
         x = left + (cell_width - image.shape[1]) // 2
         sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
-    for text, position in captions:
-        sheet = draw_label(sheet, text, position, size=caption_size)
     return sheet
 
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,25 @@ from typer.testing import CliRunner
 from facefit.apps import main
 from facefit.apps.model.command import app
 from facefit.apps.model.description import commercial_use
-from facefit.apps.model.people import COLUMNS, HEIGHT, WIDTH, YAWS, draw_people
+from facefit.apps.model.sheets import (
+    HEIGHT,
+    MOST,
+    TURNED,
+    WIDTH,
+    Figure,
+    Sheet,
+    albedo_modes,
+    columns,
+    draw_sheet,
+    expression_units,
+    identity_modes,
+    random_people,
+)
 from facefit.models.errors import InvalidInputError, ModelError, OutputError
 from facefit.models.formats.npz import write_model
+from facefit.models.morphable_model import MorphableModel
 from facefit.models.store import load_model
-from facefit.render.drawing import BACKGROUND
+from facefit.render.drawing import BACKGROUND, Panel, montage
 from facefit.render.renderer import make_renderer
 
 
@@ -180,7 +195,17 @@ def test_files_that_are_no_models_are_named_and_refused(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["check"], ["info", "a", "b"], ["render", "--random", "-1"], ["render", "--seed", "x"], ["get"]]
+    "arguments",
+    [
+        ["check"],
+        ["info", "a", "b"],
+        ["render", "--random", "-1"],
+        ["render", "--random", "121"],
+        ["render", "--modes", "--first", "0"],
+        ["render", "default", "--modes", "10"],
+        ["render", "--seed", "x"],
+        ["get"],
+    ],
 )
 def test_wrong_calls_have_status_2(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
@@ -194,16 +219,44 @@ def test_an_unknown_name_is_refused() -> None:
 # --------------------------------------------------------------------------------------------------------------- render
 
 
-def views(sheet: np.ndarray, count: int) -> list[np.ndarray]:
-    """The pictures of each person on a sheet, both views side by side."""
-    columns, rows = min(COLUMNS, count), -(-count // COLUMNS)
-    width = len(YAWS) * WIDTH
-    gap = (sheet.shape[1] - columns * width) // (columns + 1)
-    step = (sheet.shape[0] - gap) // rows
-    corners = [
-        (gap + k // COLUMNS * step + step - gap - HEIGHT, gap + k % COLUMNS * (width + gap)) for k in range(count)
-    ]
-    return [sheet[y : y + HEIGHT, x : x + width] for y, x in corners]
+def drawn(sheet: Sheet, model: MorphableModel) -> list[list[np.ndarray]]:
+    """Draw a sheet in software and return its figures' views."""
+    return cells(draw_sheet(sheet, model, make_renderer("numba")), sheet)
+
+
+def cells(picture: np.ndarray, sheet: Sheet) -> list[list[np.ndarray]]:
+    """The views of each figure of a sheet, as int arrays; what is beyond the last figure must be empty."""
+    count, views = len(sheet.figures), len(sheet.yaws)
+    across = min(columns(sheet), count)
+    down, width = -(-count // across), views * WIDTH
+    gap = (picture.shape[1] - across * width) // (across + 1)
+    step = (picture.shape[0] - gap) // down
+    assert picture.shape == (gap + down * step, gap + across * (width + gap), 3)
+    tops, lefts = np.arange(1, down + 1) * step - HEIGHT, gap + np.arange(across) * (width + gap)
+    figures = [picture[y : y + HEIGHT, x : x + width].astype(int) for y in tops for x in lefts]
+    for empty in figures[count:]:
+        assert (empty == BACKGROUND).all()
+    return [np.split(figure, views, axis=1) for figure in figures[:count]]
+
+
+def covered(view: np.ndarray) -> np.ndarray:
+    return np.abs(view - BACKGROUND).max(axis=2) > 8
+
+
+def changed(view: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(view - other).max(axis=2) > 8
+
+
+def stopped(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which the program refuses, at status 2."""
+    monkeypatch.setattr(sys, "argv", ["facefit", "model", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main.main()
+    assert exit_.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith("facefit: ")
+    assert len(line.splitlines()) == 1
+    return line
 
 
 def test_render_draws_the_mean_and_random_people(tmp_path: Path) -> None:
@@ -211,43 +264,253 @@ def test_render_draws_the_mean_and_random_people(tmp_path: Path) -> None:
     assert told == f"wrote {tmp_path / 'people.png'}\n"
     with Image.open(tmp_path / "people.png") as image:
         assert image.format == "PNG"
-        sheet = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(sheet, draw_people(load_model(), make_renderer(), count=4, seed=3))
-    people = views(sheet, 5)
+        picture = np.asarray(image.convert("RGB"))
+    sheet = random_people(load_model(), 4, 3)
+    np.testing.assert_array_equal(picture, draw_sheet(sheet, load_model(), make_renderer()))
+    people = cells(picture, sheet)
     for k, person in enumerate(people):
-        drawn = (np.abs(person.astype(int) - BACKGROUND) > 8).any(axis=2)
-        assert 0.2 < drawn.mean() < 0.7
-        border = np.concatenate([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]])
-        assert not border.any()  # nobody is cut off
-        assert all(not np.array_equal(person, other) for other in people[:k])
+        for view in map(covered, person):
+            assert 0.2 < view.mean() < 0.7
+            assert not np.concatenate([view[0], view[-1], view[:, 0], view[:, -1]]).any()  # nobody is cut off
+        assert all(changed(person[0], other[0]).any() for other in people[:k])
+
+
+def test_the_same_seed_draws_the_same_people(file: Path, tmp_path: Path) -> None:
+    drawings = []
+    for k, arguments in enumerate((["--seed", 5], ["--seed", 5], ["--seed", 6], [], ["--seed", 0, "--random", 7])):
+        said("render", file, "-o", tmp_path / f"{k}.png", *arguments)
+        drawings.append((tmp_path / f"{k}.png").read_bytes())
+    assert drawings[0] == drawings[1]
+    assert drawings[0] != drawings[2]
+    assert drawings[3] == drawings[4]  # the defaults
 
 
 def test_the_mean_from_the_front_has_a_symmetric_outline() -> None:
     """So it is centred, and the first view is frontal; the second is not."""
-    both = views(draw_people(load_model(), make_renderer(), count=0), 1)[0].astype(int)
-    front, turned = (np.abs(view - BACKGROUND).max(axis=2) > 8 for view in (both[:, :WIDTH], both[:, WIDTH:]))
+    front, turned = map(covered, drawn(random_people(load_model(), 0), load_model())[0])
     assert (front != front[:, ::-1]).mean() < 0.005
     assert (turned != turned[:, ::-1]).mean() > 0.05
 
 
 def test_the_mean_does_not_depend_on_seed_or_number() -> None:
-    model, renderer = small_model(), make_renderer()
-    sheets = [draw_people(model, renderer, count=count, seed=seed) for count, seed in ((0, 0), (1, 0), (1, 1), (3, 1))]
-    means = [views(sheet, count)[0] for sheet, count in zip(sheets, (1, 2, 2, 4), strict=True)]
-    for mean in means[1:]:
-        np.testing.assert_array_equal(mean, means[0])
-    assert not np.array_equal(views(sheets[1], 2)[1], views(sheets[2], 2)[1])
-    np.testing.assert_array_equal(views(sheets[3], 4)[1], views(sheets[2], 2)[1])
+    model = small_model()
+    sheets = [drawn(random_people(model, count, seed), model) for count, seed in ((0, 0), (1, 0), (1, 1), (3, 1))]
+    assert [len(people) for people in sheets] == [1, 2, 2, 4]
+    for people in sheets[1:]:
+        np.testing.assert_array_equal(people[0], sheets[0][0])
+    assert changed(sheets[1][1][0], sheets[2][1][0]).any()
+    np.testing.assert_array_equal(sheets[3][1], sheets[2][1])
+
+
+def test_random_people_differ_in_shape_and_in_skin() -> None:
+    model = small_model()
+    people = random_people(model, 50, 1).figures[1:]
+    for parameter, size in (("identity", model.n_identity), ("albedo", model.n_albedo)):
+        coefficients = np.array([getattr(figure, parameter) for figure in people])
+        assert coefficients.shape == (50, size)
+        assert 0.7 < coefficients.std() < 1.3
+        assert np.abs(coefficients).max() <= 2.5
+    assert all(figure.expression is None for figure in people)
 
 
 def test_models_of_any_scale_and_place_are_drawn_alike() -> None:
     """A model in metres, or far from its origin, fills its picture as well."""
-    model, renderer = small_model(identity=np.zeros((0, 169, 3)), albedo=None, albedo_mean=None), make_renderer()
+    model = small_model(identity=np.zeros((0, 169, 3)), albedo=None, albedo_mean=None)
     moved = small_model(
         identity=np.zeros((0, 169, 3)), albedo=None, albedo_mean=None, mean=1024.0 * (model.mean + EXTENT)
     )
-    first, second = (draw_people(each, renderer, count=0).astype(int) for each in (model, moved))
+    first, second = (np.array(drawn(random_people(each, 0), each)) for each in (model, moved))
     assert np.abs(first - second).mean() < 0.1
+
+
+def test_a_mode_is_drawn_at_minus_three_zero_and_three_deviations() -> None:
+    """A mode that is nothing but size, 5 % per deviation: the flat, square model covers 0.85^2, 1 and 1.15^2."""
+    identity = np.stack([0.05 * small_model().mean, np.zeros((169, 3)), np.zeros((169, 3))])
+    model = small_model(identity=identity)
+    sheet = identity_modes(model)
+    assert [figure.caption for figure in sheet.figures[:3]] == ["identity[0], -3 SD", "mean", "identity[0], +3 SD"]
+    figures = drawn(sheet, model)
+    assert len(figures) == 9
+    small, mean, large = (covered(views[0]).sum() for views in figures[:3])
+    assert small / mean == pytest.approx(0.85**2, rel=0.02)
+    assert large / mean == pytest.approx(1.15**2, rel=0.02)
+    for views in figures[3:]:
+        np.testing.assert_array_equal(views, figures[1])
+
+
+def test_ten_modes_of_the_default_model_are_drawn_whole_and_differ_either_way() -> None:
+    model = load_model()
+    figures = drawn(identity_modes(model), model)
+    assert len(figures) == 30
+    for low, mean, high in zip(figures[::3], figures[1::3], figures[2::3], strict=True):
+        np.testing.assert_array_equal(mean, figures[1])
+        for views in zip(low, mean, high, strict=True):
+            assert min(changed(a, b).sum() for a, b in ((views[0], views[1]), (views[1], views[2]))) > 100
+            for view in map(covered, views):
+                assert not np.concatenate([view[0], view[-1], view[:, 0], view[:, -1]]).any()
+
+
+def test_a_unit_moves_its_own_place_alone() -> None:
+    """Subject's left is image right, in a frontal view; the first figure is the mean."""
+    x, y, _ = small_model().mean.T
+    bump = np.zeros((2, 169, 3))
+    bump[0, (x > 30.0) & (y > 30.0), 2] = 20.0
+    bump[1, (x < -30.0) & (y < -30.0), 2] = 20.0
+    model = small_model(expression=bump)
+    (mean, _), (blink, _), (smile, _) = drawn(expression_units(model), model)
+    for view, other in ((blink, smile[::-1, ::-1]), (smile, blink[::-1, ::-1])):
+        assert changed(view, mean).sum() > 500
+        assert np.mean(changed(view, mean) == changed(other, mean[::-1, ::-1])) > 0.9
+    assert not changed(blink, mean)[:, : WIDTH // 2].any()
+    assert not changed(blink, mean)[HEIGHT // 2 :].any()
+    assert not changed(smile, mean)[:, WIDTH // 2 :].any()
+    assert not changed(smile, mean)[: HEIGHT // 2].any()
+
+
+def test_eye_units_of_the_default_model_move_that_eye() -> None:
+    model = load_model()
+    sheet = expression_units(model)
+    assert [figure.caption for figure in sheet.figures] == ["mean", *model.expression_names]
+    for side, half in (("left", slice(WIDTH // 2, None)), ("right", slice(None, WIDTH // 2))):
+        chosen = [f for f in sheet.figures if f.caption.startswith("eye") and side in f.caption.lower()]
+        chosen = [figure for figure in chosen if "brow" not in figure.caption]
+        assert len(chosen) >= 2
+        mean, *eyes = drawn(Sheet((sheet.figures[0], *chosen), close=True), model)
+        for eye in eyes:
+            moved = changed(eye[0], mean[0])
+            assert moved[:, half].sum() > 20
+            assert moved[:, half].sum() > 0.98 * moved.sum()
+            assert moved[HEIGHT // 8 : HEIGHT // 2].sum() > 0.98 * moved.sum()  # above the nose's tip
+
+
+def test_units_stand_at_their_upper_bound_or_at_two_deviations() -> None:
+    model = small_model(expression_sigma=(0.5, 0.7), expression_upper=(0.8, np.inf))
+    mean, blink, smile = expression_units(model).figures
+    assert (mean.caption, mean.expression) == ("mean", None)
+    assert blink.caption == "blink"
+    assert smile.caption == "smile, +2 SD"
+    np.testing.assert_allclose(blink.expression, [0.8, 0.0])
+    np.testing.assert_allclose(smile.expression, [0.0, 1.4])
+
+
+def test_expressions_are_seen_from_closer_where_the_model_has_landmarks() -> None:
+    with_, without = (
+        covered(drawn(replace(expression_units(model), figures=(Figure("mean"),)), model)[0][0]).mean()
+        for model in (load_model(), replace(load_model(), landmarks=None))
+    )
+    assert with_ > 1.3 * without
+
+
+def test_albedo_modes_change_the_skin_and_not_the_shape() -> None:
+    """One mode that brightens by 0.1 per deviation, and one that leaves 0-1, which is clipped."""
+    grey, one = np.full((169, 3), 0.4), np.ones((169, 3))
+    model = small_model(albedo_mean=grey, albedo=np.stack([0.1 * one, 2.0 * one]))
+    sheet = albedo_modes(model)
+    assert [figure.caption for figure in sheet.figures[3:]] == ["albedo[1], -2 SD", "mean", "albedo[1], +2 SD"]
+    (dark,), (mean,), (light,), (black,), (again,), (white,) = drawn(sheet, model)
+    np.testing.assert_array_equal(mean, again)
+    shape = covered(mean)
+    for view in (dark, light, white):
+        assert (covered(view) == shape).mean() > 0.98
+    means = [view[shape].mean() for view in (black, dark, mean, light, white)]
+    assert np.diff(means).min() > 10.0
+    assert means[0] < 5.0
+    np.testing.assert_array_equal(white, drawn(Sheet((Figure(""),), yaws=(0.0,)), small_model(albedo_mean=one))[0][0])
+
+
+def test_first_tells_how_many() -> None:
+    model = small_model()
+    assert len(identity_modes(model, 2).figures) == 6
+    assert len(albedo_modes(model, 1).figures) == 3
+    assert [figure.caption for figure in expression_units(model, 1).figures] == ["mean", "blink"]
+    many = small_model(identity=np.zeros((12, 169, 3)))
+    assert len(identity_modes(many).figures) == 30
+    assert len(identity_modes(many, 12).figures) == 36
+    for make in (identity_modes, expression_units, albedo_modes):
+        with pytest.raises(InvalidInputError, match=r"expected 1 to \d of them, as model 'small' has, got 4"):
+            make(model, 4)
+        with pytest.raises(InvalidInputError, match="got 0"):
+            make(model, 0)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("yaws", [(0.0,), (0.0, TURNED)])
+def test_no_sheet_is_wider_or_higher_than_6000_px(together: int, yaws: tuple[float, ...]) -> None:
+    for count in range(together, MOST + 1, together):
+        sheet = Sheet((Figure("mean"),) * count, yaws, together)
+        assert columns(sheet) % together == 0
+    view = np.zeros((HEIGHT, WIDTH * len(yaws), 3), np.uint8)
+    picture = montage([Panel(view, "mean")] * count, columns(sheet), caption_size=20)
+    assert max(picture.shape) < 6000
+    assert 1.0 < picture.shape[1] / picture.shape[0] < 2.2
+
+
+def test_more_figures_than_a_sheet_holds_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="sheet: expected 121 figures at most, got 122"):
+        draw_sheet(Sheet((Figure("mean"),) * (MOST + 1)), small_model(), make_renderer("numba"))
+
+
+def test_a_name_of_any_length_stays_above_its_own_figure() -> None:
+    names = ("long\nname " * 50, "smile")
+    plain, sly = (small_model(expression_names=each) for each in (("blink", "smile"), names))
+    first, second = (draw_sheet(expression_units(each), each, make_renderer("numba")) for each in (plain, sly))
+    ys, xs = np.nonzero((first != second).any(axis=2))
+    sheet = expression_units(plain)
+    assert columns(sheet) == 2
+    assert xs.min() > first.shape[1] // 2
+    assert ys.max() < first.shape[0] // 2 - HEIGHT
+    np.testing.assert_array_equal(cells(first, sheet), cells(second, sheet))
+
+
+@pytest.mark.parametrize("kind", ["modes", "expressions", "albedo"])
+def test_a_sheet_is_named_after_what_it_shows(
+    kind: str, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert said("render", file, f"--{kind}", "--first", 2) == f"wrote {kind}.png\n"
+    make = {"modes": identity_modes, "expressions": expression_units, "albedo": albedo_modes}[kind]
+    with Image.open(f"{kind}.png") as image:
+        np.testing.assert_array_equal(image, draw_sheet(make(small_model(), 2), small_model(), make_renderer()))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{kind}.png"]
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [("--modes", "identity modes"), ("--expressions", "expression units"), ("--albedo", "albedo modes")],
+)
+def test_a_model_without_what_is_asked_for_is_named(
+    option: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    units = dict.fromkeys(("expression", "expression_names", "expression_sigma", "expression_lower"), ())
+    bare = small_model(identity=np.zeros((0, 169, 3)), albedo=None, **units, expression_upper=())
+    write_model(tmp_path / "bare.npz", bare)
+    arguments = ["render", str(tmp_path / "bare.npz"), "-o", str(tmp_path / "sheet.png"), option]
+    assert f"model 'small' has no {what} to draw" in stopped(arguments, monkeypatch, capsys)
+    assert not (tmp_path / "sheet.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--modes", "--albedo"], "expected one sheet per call, got --modes and --albedo"),
+        (["--expressions", "--random", "0"], "expected one sheet per call, got --random and --expressions"),
+        (["--modes", "--seed", "0"], "--seed: expected random people, got --modes"),
+        (["--first", "3"], "--first: expected --modes, --expressions or --albedo"),
+        (["--random", "3", "--first", "3"], "--first: expected --modes, --expressions or --albedo"),
+        (["--albedo", "--first", "3"], "albedo modes: expected 1 to 2 of them"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    options: list[str],
+    told: str,
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told in stopped(["render", str(file), *options], monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_picture_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`facefit model`: which morphable models there are, what they hold, and what their people look like."""
+"""`facefit model`: which morphable models there are, what they hold, and what they look like."""
 
 import json
 from pathlib import Path
@@ -51,20 +51,59 @@ def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A model fil
 @app.command()
 def render(
     model: Model = "default",
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE.png", help="The picture to write.")] = Path(
-        "people.png"
-    ),
-    count: Annotated[int, typer.Option("--random", min=0, max=99, metavar="N", help="How many people to draw.")] = 7,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same people.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.png", help="The picture to write (else people.png, modes.png, ...)."),
+    ] = None,
+    people: Annotated[
+        int | None,
+        typer.Option("--random", min=0, max=120, metavar="N", help="The mean and N random people; the default, of 7."),
+    ] = None,
+    modes: Annotated[bool, typer.Option("--modes", help="Identity modes (the first 10) at -3, 0 and +3 SD.")] = False,
+    expressions: Annotated[
+        bool,
+        typer.Option("--expressions", help="Expression units at their upper bound, or at +2 SD where they have none."),
+    ] = False,
+    albedo: Annotated[bool, typer.Option("--albedo", help="Albedo modes at -2, 0 and +2 SD, from the front.")] = False,
+    first: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="How many modes or units (else 10 of --modes, all others)."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed draws the same people (else 0).")] = None,
 ) -> None:
-    """Draw a model's mean and random people, each from the front and turned."""
+    """Draw one sheet of a model: random people, its identity modes, its expressions, or its albedo modes."""
+    asked = {"--random": people is not None, "--modes": modes, "--expressions": expressions, "--albedo": albedo}
+    kind = _checked_kind([option for option, given in asked.items() if given], first, seed)
+    out = Path(f"{kind}.png") if out is None else out
     if out.suffix.lower() != ".png":
         raise InvalidInputError(f"{out}: expected the name of a .png file to write, got another")
 
     from ...models.store import load_model
     from ...render.renderer import make_renderer
     from ..fit.writers import write_png
-    from .people import draw_people
+    from . import sheets
 
-    write_png(out, draw_people(load_model(model), make_renderer(), count=count, seed=seed))
+    face = load_model(model)
+    match kind:
+        case "modes":
+            sheet = sheets.identity_modes(face, first)
+        case "expressions":
+            sheet = sheets.expression_units(face, first)
+        case "albedo":
+            sheet = sheets.albedo_modes(face, first)
+        case _:
+            sheet = sheets.random_people(face, 7 if people is None else people, seed or 0)
+    write_png(out, sheets.draw_sheet(sheet, face, make_renderer()))
     typer.echo(f"wrote {out}")
+
+
+def _checked_kind(asked: list[str], first: int | None, seed: int | None) -> str:
+    """Return what the sheet shows; InvalidInputError for options that do not go together."""
+    if len(asked) > 1:
+        raise InvalidInputError(f"expected one sheet per call, got {' and '.join(asked)}")
+    option = asked[0] if asked else "--random"
+    if option == "--random" and first is not None:
+        raise InvalidInputError("--first: expected --modes, --expressions or --albedo beside it, got random people")
+    if option != "--random" and seed is not None:
+        raise InvalidInputError(f"--seed: expected random people, got {option}")
+    return "people" if option == "--random" else option.removeprefix("--")
