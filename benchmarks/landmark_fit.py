@@ -1,10 +1,10 @@
 """Time of one warm fit of 68 points with the sliding contour, on one core, and the share of each step.
 
-    python benchmarks/landmark_fit.py [--repeats 300]
+    python benchmarks/landmark_fit.py [--model default] [--repeats 300]
 
-Prints the median and the fastest fit on the default model over a handful of seeded people and poses, then how the time
-splits. The steps are timed by wrapping the functions, which adds some microseconds to each call: read the shares, not
-their sum.
+Prints the median and the fastest fit over a handful of seeded people of the model and poses, then how the time splits.
+The steps are timed by wrapping the functions, which adds some microseconds to each call: read the shares, not their
+sum.
 """
 
 import argparse
@@ -72,9 +72,11 @@ def timed(spent: dict[str, float], label: str, function: Callable[..., Any]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="default", help="a name in the store or a path")
     parser.add_argument("--repeats", type=int, default=300)
-    repeats = parser.parse_args().repeats
-    model, noise = facefit.load_model("default"), LandmarkNoise(LANDMARK_SIGMA)
+    arguments = parser.parse_args()
+    repeats = arguments.repeats
+    model, noise = facefit.load_model(arguments.model), LandmarkNoise(LANDMARK_SIGMA)
     faces = people(model)
     with single_threaded_blas():
         results = [fit(model, face, noise) for face in faces]

@@ -54,8 +54,8 @@ def whitened_residual(rotation, translation, scale, points, observed, whitening,
 def whitened_jacobian(rotation, scale, points, basis, whitening, pairs, correlation):
     """Return J^T (6 + P, 2 M): rows rotation (3), translation (2), log scale, coefficients (P)."""
     count, coefficients = len(points), len(basis)
-    jacobian = np.zeros((6 + coefficients, 2 * count))
-    rows = scale * rotation[:2]
+    jacobian = np.empty((6 + coefficients, 2 * count))
+    seen = np.empty((count, 2, 3))  # the whitened derivative of each point in the image by its place in the model frame
     for m in range(count):
         q = np.zeros(3)
         for i in range(3):
@@ -69,14 +69,14 @@ def whitened_jacobian(rotation, scale, points, basis, whitening, pairs, correlat
             du, dv = tangent[p]
             jacobian[p, 2 * m] = w00 * du + w01 * dv
             jacobian[p, 2 * m + 1] = w10 * du + w11 * dv
-        a00, a01, a02 = rows[0, 0], rows[0, 1], rows[0, 2]
-        a10, a11, a12 = rows[1, 0], rows[1, 1], rows[1, 2]
-        for p in range(coefficients):
+        for k in range(3):
+            seen[m, 0, k] = scale * (w00 * rotation[0, k] + w01 * rotation[1, k])
+            seen[m, 1, k] = scale * (w10 * rotation[0, k] + w11 * rotation[1, k])
+    for p in range(coefficients):
+        for m in range(count):
             b0, b1, b2 = basis[p, m, 0], basis[p, m, 1], basis[p, m, 2]
-            du = a00 * b0 + a01 * b1 + a02 * b2
-            dv = a10 * b0 + a11 * b1 + a12 * b2
-            jacobian[6 + p, 2 * m] = w00 * du + w01 * dv
-            jacobian[6 + p, 2 * m + 1] = w10 * du + w11 * dv
+            jacobian[6 + p, 2 * m] = seen[m, 0, 0] * b0 + seen[m, 0, 1] * b1 + seen[m, 0, 2] * b2
+            jacobian[6 + p, 2 * m + 1] = seen[m, 1, 0] * b0 + seen[m, 1, 1] * b1 + seen[m, 1, 2] * b2
     _decorrelate(jacobian, pairs, correlation)
     return jacobian
 
@@ -241,20 +241,22 @@ FREE, AT_LOWER, AT_UPPER = 0, -1, 1
 
 @njit(cache=True, error_model="numpy")
 def reduced_system(matrix, vector, lower, upper, side):
-    """Return the system of the free entries, with the others held at their bounds: indices, matrix and vector."""
+    """Return the system of the free entries, with the others held at their bounds: indices, matrix and vector.
+
+    Of the matrix, which is symmetric, only the upper triangle is written; below it stands nothing of meaning.
+    """
     free = np.flatnonzero(side == FREE)
+    fixed = np.where(side == AT_LOWER, lower, np.where(side == AT_UPPER, upper, 0.0))
+    away = np.flatnonzero(fixed)  # most bounds that hold are zero
     reduced = np.empty((len(free), len(free)))
     right = np.empty(len(free))
     for a in range(len(free)):
-        i = free[a]
-        right[a] = vector[i]
-        for b in range(len(free)):
-            reduced[a, b] = matrix[i, free[b]]
-        for j in range(len(side)):
-            if side[j] == AT_LOWER:
-                right[a] -= matrix[i, j] * lower[j]
-            elif side[j] == AT_UPPER:
-                right[a] -= matrix[i, j] * upper[j]
+        row = matrix[free[a]]
+        right[a] = vector[free[a]]
+        for b in range(a, len(free)):
+            reduced[a, b] = row[free[b]]
+        for j in away:
+            right[a] -= row[j] * fixed[j]
     return free, reduced, right
 
 

@@ -23,7 +23,7 @@ class FitOptions:
     # What a jaw point means; None: the detector's own, or semantic for landmarks that are given.
     landmark_sigma: float | ArrayLike | None = None
     # Standard deviation of the landmarks relative to the face's size, one number or (68,); inf leaves a point out.
-    # None: the detector's own, or GIVEN_SIGMA for landmarks that are given.
+    # None: the detector's own, or for landmarks that are given the model's, or GIVEN_SIGMA where it has none.
     opening_correlation: float | None = None
     # Correlation of the errors of the two points of an eyelid or lip pair, 0 to 1; None: the detector's own, or 0.
     max_seconds: float | None = None  # for all stages of one call; past it the fit ends with status TIMEOUT

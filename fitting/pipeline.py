@@ -37,7 +37,8 @@ MAX_COORDINATE = 1e100
 """Largest landmark coordinate, px, that counts as a number: its square must still be one."""
 
 GIVEN_SIGMA = 0.03
-"""Noise assumed of landmarks that are given: 2 % of the face's size by hand or detector, and as much for the model."""
+"""Noise assumed of landmarks that are given where the model has no figures of its own: 2 % of the face's size by hand
+or detector, and as much for the model."""
 
 
 def fit(
@@ -201,7 +202,7 @@ def _checked_landmarks(landmarks: ArrayLike) -> Array:
 def _fit_one(session: _Session, face: _Face) -> FitResult:
     """Run the initialiser and the stages on one face."""
     assert face.landmarks is not None
-    noise, convention = _assumptions(session.options, face.detector)
+    noise, convention = landmark_assumptions(session.model, session.options, face.detector)
     used = np.isfinite(noise.sigma)
     if not (np.abs(face.landmarks[used]) < MAX_COORDINATE).all():
         return _failure(session, FitStatus.BAD_INPUT, FitStatus.BAD_INPUT.value, face)
@@ -227,20 +228,29 @@ def _fit_one(session: _Session, face: _Face) -> FitResult:
     return _result(session, face, found, noise, report)
 
 
-def _assumptions(options: FitOptions, detector: FaceDetector | None) -> tuple[LandmarkNoise, LandmarkConvention]:
-    """Return noise and convention: the caller's choice, else the detector's, else those of given landmarks."""
-    sigma: ArrayLike = GIVEN_SIGMA
+def landmark_assumptions(
+    model: MorphableModel, options: FitOptions, detector: FaceDetector | None = None
+) -> tuple[LandmarkNoise, LandmarkConvention]:
+    """Return noise and convention: the caller's choice, else the detector's, else those of given landmarks: the noise
+    that the model states for that convention, or GIVEN_SIGMA.
+    """
     correlation, convention = 0.0, LandmarkConvention.SEMANTIC
     if detector is not None:
-        sigma, correlation = detector.landmark_sigma, detector.opening_correlation
-        convention = detector.landmark_convention
-    if options.landmark_sigma is not None:
-        sigma = options.landmark_sigma
+        correlation, convention = detector.opening_correlation, detector.landmark_convention
     if options.opening_correlation is not None:
         correlation = options.opening_correlation
     if options.landmark_convention is not None:
         convention = LandmarkConvention(options.landmark_convention)
+    sigma = options.landmark_sigma
+    if sigma is None:
+        sigma = _given_sigma(model, convention) if detector is None else detector.landmark_sigma
     return LandmarkNoise(expand_sigma(sigma), correlation), convention
+
+
+def _given_sigma(model: MorphableModel, convention: LandmarkConvention) -> ArrayLike:
+    sliding = convention is LandmarkConvention.CONTOUR
+    own = (model.required_contour_landmarks if sliding else model.required_landmarks).sigma
+    return GIVEN_SIGMA if own is None else own
 
 
 def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkNoise, report: StageReport) -> FitResult:

@@ -42,13 +42,13 @@ def minimise_bounded_quadratic(
 
     `matrix` (n, n) symmetric positive definite; `vector`, `lower`, `upper` (n,), infinite bounds allowed; `held` (n,)
     of FREE, AT_LOWER and AT_UPPER is a guess of the active bounds, for instance from the last of a series of similar
-    problems; by default the entries that stand at a bound at c = 0 and would leave it outwards. Raises
+    problems; by default the entries that stand at a bound at c = 0 and would not leave it inwards. Raises
     numpy.linalg.LinAlgError where the matrix is not positive definite.
     """
     if held is None:
         side = np.zeros(len(vector), dtype=np.int8)
-        side[(lower >= 0.0) & (vector < 0.0)] = AT_LOWER
-        side[(upper <= 0.0) & (vector > 0.0)] = AT_UPPER
+        side[(lower >= 0.0) & (vector <= 0.0)] = AT_LOWER
+        side[(upper <= 0.0) & (vector >= 0.0)] = AT_UPPER
     else:
         side = held.copy()
     target = np.empty_like(side)
@@ -104,8 +104,9 @@ def _fall(matrix: Array, vector: Array, start: Array, end: Array) -> float:
 
 
 def _solve(matrix: Array, vector: Array) -> Array:
-    # The matrix is symmetric: its transpose is the column-major array that LAPACK wants, without a copy.
-    _, solution, info = dposv(matrix.T, vector, overwrite_a=True)
+    """Return the solution for a symmetric matrix of which the upper triangle is given; `matrix` is overwritten."""
+    # The transpose is the column-major array that LAPACK wants, without a copy; the upper triangle becomes the lower.
+    _, solution, info = dposv(matrix.T, vector, lower=True, overwrite_a=True)
     if info:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
     return solution

@@ -32,13 +32,18 @@ Integers = NDArray[np.int32]
 LANDMARKS = 68
 """Number of landmarks of the iBUG convention."""
 
+MIN_SIGMA, MAX_SIGMA = 1e-6, 1.0
+"""Range of a landmark's standard deviation relative to the face's size; outside it stands another unit."""
+
 
 @dataclass(frozen=True, eq=False)
 class LandmarkEmbedding:
-    """The 68 iBUG landmarks as barycentric points of the surface."""
+    """The 68 iBUG landmarks as barycentric points of the surface, and how well annotators agree with them."""
 
     triangles: Integers  # (68,) index of the triangle that carries each landmark
     weights: Floats  # (68, 3) barycentric weights of its corners; rows sum to one
+    sigma: Floats | None = None
+    # (68,) standard deviation, per coordinate, of an annotator's point about the model's, relative to the face's size
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +141,11 @@ class MorphableModel:
         return np.einsum("lc,lcx->lx", embedding.weights, points[self.triangles[embedding.triangles]])
 
     @property
+    def required_contour_landmarks(self) -> LandmarkEmbedding:
+        """The landmark embedding of the contour convention; the semantic one where the model has no other."""
+        return self.required_landmarks if self.landmarks_contour is None else self.landmarks_contour
+
+    @property
     def required_landmarks(self) -> LandmarkEmbedding:
         """The semantic landmark embedding; ModelError where the model has none."""
         if self.landmarks is None:
@@ -205,7 +215,8 @@ def flatten(model: MorphableModel) -> dict[str, NDArray[Any]]:
         if value is None:
             continue
         if isinstance(value, LandmarkEmbedding | JawContour | UVMap):
-            flat |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
+            parts = {part.name: getattr(value, part.name) for part in fields(value)}
+            flat |= {f"{item.name}.{key}": part for key, part in parts.items() if part is not None}
         elif isinstance(value, Mapping):
             flat |= {f"{item.name}.{key}": mask for key, mask in value.items()}
         elif isinstance(value, tuple):
@@ -305,7 +316,12 @@ class _Checks:
         worst = float(np.abs(weights.sum(axis=1) - 1.0).max())
         if worst > 1e-5:
             raise self.failed(f"{name}.weights: expected rows that sum to 1, got one off by {worst:.2g}")
-        return LandmarkEmbedding(carriers, weights)
+        sigma = None if given.sigma is None else self.array(f"{name}.sigma", given.sigma, (LANDMARKS,))
+        if sigma is not None and not ((sigma >= MIN_SIGMA) & (sigma <= MAX_SIGMA)).all():
+            raise self.failed(
+                f"{name}.sigma: expected shares of the face's size from {MIN_SIGMA:g} to {MAX_SIGMA:g}, got others"
+            )
+        return LandmarkEmbedding(carriers, weights, sigma)
 
 
 def require_model(value: Any) -> MorphableModel:

@@ -4,6 +4,7 @@ The surface is the height field z = h(x, y) over a square grid symmetric in x, c
 point of the surface over a given (x, y) has known barycentric weights. Modes are random.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ def small_parts(seed: int = 0) -> dict[str, Any]:
         "albedo_mean": rng.uniform(0.1, 0.9, (n, 3)),
         "albedo": 0.1 * rng.standard_normal((2, n, 3)),
         "uv": UVMap(0.5 + mean[:, :2] / (2.0 * EXTENT), triangles),
-        "landmarks": embedding(landmark_places(rng)),
-        "landmarks_contour": embedding(landmark_places(rng)),
+        "landmarks": replace(embedding(landmark_places(rng)), sigma=np.linspace(0.01, 0.04, 68)),
+        "landmarks_contour": replace(embedding(landmark_places(rng)), sigma=np.linspace(0.04, 0.02, 68)),
         "contour": JawContour(np.flatnonzero((x < 0.0) & (y == x)), np.flatnonzero((x > 0.0) & (y == -x))),
         "regions": {"face": x**2 + y**2 < 2500.0, "upper.half": y > 0.0},
         "mirror": np.arange(n).reshape(SIDE, SIDE)[:, ::-1].ravel(),

@@ -297,6 +297,18 @@ def test_half_leaves_out_the_odd_points_and_scores_them(aflw2000, model):
     assert "even points only" in report.header(evaluation)["landmarks"]
 
 
+@pytest.mark.parametrize("convention", [None, "semantic", "contour"])
+def test_half_keeps_the_noise_that_the_model_states(aflw2000, model, convention):
+    """The contour convention has no landmarks of its own here: it takes those of the semantic one."""
+    own = np.linspace(0.01, 0.04, 68)
+    stated = replace(model, landmarks=replace(model.landmarks, sigma=own))
+    calls: list[Any] = []
+    evaluate_aflw2000(aflw2000, stated, half=True, convention=convention, fit=stub(calls=calls))
+    for _, _, options in calls:
+        np.testing.assert_array_equal(options["landmark_sigma"][0::2], own[0::2])
+        assert np.isinf(options["landmark_sigma"][1::2]).all()
+
+
 def test_half_places_the_mean_face_without_the_odd_points(aflw2000, model):
     def fit(image, landmarks, options):
         wild = landmarks.copy()

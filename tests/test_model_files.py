@@ -85,6 +85,17 @@ def test_round_trip_of_the_least_model(tmp_path: Path) -> None:
         assert again.landmarks is again.uv is again.albedo is again.mirror is None
 
 
+def test_files_without_landmark_sigma_are_read(model: MorphableModel, written: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "older.npz"
+    path.write_bytes(changed(written, drop("landmarks.sigma")))
+    older = read_model(path)
+    assert older.landmarks is not None and older.landmarks_contour is not None
+    assert older.landmarks.sigma is None
+    assert older.landmarks_contour.sigma is not None
+    assert older.hash != model.hash
+    assert flatten(older).keys() == flatten(model).keys() - {"landmarks.sigma"}
+
+
 def test_quantised_round_trip_is_exact_to_half_a_step(model: MorphableModel, tmp_path: Path) -> None:
     write_model(tmp_path / "a.npz", model, quantised=True)
     again = read_model(tmp_path / "a.npz")

@@ -112,6 +112,26 @@ VIOLATIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"landmarks": replace(LANDMARKS, weights=np.nan * LANDMARKS.weights)},
         "landmarks.weights: expected finite numbers",
     ),
+    "67 sigmas": (
+        {"landmarks": replace(LANDMARKS, sigma=np.full(67, 0.02))},
+        r"landmarks.sigma: expected shape \(68,\), got \(67,\)",
+    ),
+    "landmark's sigma NaN": (
+        {"landmarks_contour": replace(LANDMARKS, sigma=np.full(68, np.nan))},
+        "landmarks_contour.sigma: expected finite numbers",
+    ),
+    "landmark's sigma infinite": (
+        {"landmarks": replace(LANDMARKS, sigma=np.full(68, np.inf))},
+        "landmarks.sigma: expected finite numbers",
+    ),
+    "landmark's sigma zero": (
+        {"landmarks": replace(LANDMARKS, sigma=np.arange(68) / 68.0)},
+        "landmarks.sigma: expected shares of the face's size from 1e-06 to 1, got others",
+    ),
+    "landmark's sigma in per cent": (
+        {"landmarks": replace(LANDMARKS, sigma=np.full(68, 2.0))},
+        "landmarks.sigma: expected shares of the face's size from 1e-06 to 1, got others",
+    ),
     "contour off the mesh": ({"contour": replace(CONTOUR, left=[N])}, "contour.left: .* from 0 to 168, got 169"),
     "contour before the mesh": ({"contour": replace(CONTOUR, right=[0, -7])}, "contour.right: .* got -7 to 0"),
     "uv of another mesh": (

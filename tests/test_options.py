@@ -1,17 +1,20 @@
 """Options: unknown names raise and say what was expected and got, nothing can be changed, nothing is ignored."""
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scenes import random_scene, toy_model
 
 import facefit
+from facefit.fitting.detection import Detection
 from facefit.fitting.gauss_newton import GaussNewtonOptions
 from facefit.fitting.landmark_stage import LandmarkStageOptions
 from facefit.fitting.landmarks import LandmarkConvention
 from facefit.fitting.options import STAGES, FitOptions
+from facefit.fitting.pipeline import GIVEN_SIGMA
 from facefit.fitting.status import FitStatus
 from facefit.models.errors import InvalidInputError
 
@@ -136,3 +139,53 @@ def test_stronger_priors_pull_towards_the_mean():
     ]
     assert all(weak > strong for weak, strong in pairwise(lengths))
     assert lengths[-1] < 0.2
+
+
+# --- Whose noise ------------------------------------------------------------------------------------------------
+
+
+SEMANTIC_SIGMA, CONTOUR_SIGMA = np.linspace(0.01, 0.04, 68), np.linspace(0.05, 0.02, 68)
+
+
+def modelled(semantic, contour, own_contour=True):
+    """A toy model that states the noise of its landmarks."""
+    model = toy_model()
+    other = replace(model.landmarks, sigma=contour) if own_contour else None
+    return replace(model, landmarks=replace(model.landmarks, sigma=semantic), landmarks_contour=other)
+
+
+@pytest.mark.parametrize(
+    ("semantic", "contour", "own_contour", "convention", "expected"),
+    [
+        (SEMANTIC_SIGMA, CONTOUR_SIGMA, True, None, SEMANTIC_SIGMA),
+        (SEMANTIC_SIGMA, CONTOUR_SIGMA, True, "contour", CONTOUR_SIGMA),
+        (SEMANTIC_SIGMA, None, False, "contour", SEMANTIC_SIGMA),
+        (SEMANTIC_SIGMA, None, True, "contour", GIVEN_SIGMA),
+        (None, CONTOUR_SIGMA, True, "semantic", GIVEN_SIGMA),
+        (None, None, False, None, GIVEN_SIGMA),
+    ],
+)
+def test_given_landmarks_have_the_noise_that_the_model_states(semantic, contour, own_contour, convention, expected):
+    model = modelled(semantic, contour, own_contour)
+    scene = random_scene(model, np.random.default_rng(4), sigma=0.02)
+    result = facefit.fit_landmarks(scene.landmarks, model, options=FitOptions(landmark_convention=convention))
+    np.testing.assert_array_equal(result.landmark_sigma, np.full(68, expected))
+    stated = FitOptions(landmark_convention=convention, landmark_sigma=expected)
+    same = facefit.fit_landmarks(scene.landmarks, model, options=stated)
+    np.testing.assert_array_equal(same.identity, result.identity)
+
+
+def test_the_callers_noise_and_the_detectors_come_before_the_models():
+    model = modelled(SEMANTIC_SIGMA, CONTOUR_SIGMA)
+    scene = random_scene(model, np.random.default_rng(4), sigma=0.02)
+    chosen = facefit.fit_landmarks(scene.landmarks, model, options=FitOptions(landmark_sigma=0.015))
+    np.testing.assert_array_equal(chosen.landmark_sigma, np.full(68, 0.015))
+    detector = SimpleNamespace(
+        name="stub",
+        landmark_sigma=np.full(68, 0.025),
+        opening_correlation=0.0,
+        landmark_convention=LandmarkConvention.CONTOUR,
+        detect=lambda image: [Detection(np.array([0.0, 0.0, 9.0, 9.0]), 1.0, scene.landmarks, "stub")],
+    )
+    found = facefit.fit(np.zeros((9, 9, 3), dtype=np.uint8), model, detector=detector)
+    np.testing.assert_array_equal(found.landmark_sigma, np.full(68, 0.025))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, nnls
 
-from facefit.fitting._kernels import AT_LOWER, AT_UPPER, FREE
+from facefit.fitting._kernels import AT_LOWER, AT_UPPER, FREE, reduced_system
 from facefit.fitting.ridge import minimise_bounded_quadratic
 
 seeds = st.integers(0, 2**32 - 1)
@@ -39,6 +39,27 @@ def assert_optimal(matrix, vector, lower, upper, c, held, tolerance=1e-9):
 def test_solution_satisfies_the_kkt_conditions(seed, n, log_condition):
     problem = random_problem(np.random.default_rng(seed), n, 10.0**log_condition)
     assert_optimal(*problem, *minimise_bounded_quadratic(*problem))
+
+
+@pytest.mark.kernels
+@given(seeds, st.integers(1, 12))
+def test_reduced_system_agrees_with_numpy(seed, n):
+    rng = np.random.default_rng(seed)
+    matrix, vector, lower, upper = random_problem(rng, n)
+    side = rng.integers(-1, 2, n).astype(np.int8)
+    side[(side == AT_LOWER) & np.isinf(lower) | (side == AT_UPPER) & np.isinf(upper)] = FREE
+    free, reduced, right = reduced_system(matrix, vector, lower, upper, side)
+    np.testing.assert_array_equal(free, np.flatnonzero(side == FREE))
+    np.testing.assert_array_equal(np.triu(reduced), np.triu(matrix[np.ix_(free, free)]))
+    held = np.where(side == AT_LOWER, lower, upper)[side != FREE]
+    np.testing.assert_allclose(right, vector[free] - matrix[np.ix_(free, side != FREE)] @ held, atol=1e-9)
+
+
+def test_entries_that_nothing_moves_are_held_from_the_start():
+    """Without a gradient the optimum is c = 0: at the bound, where the system to be solved is the smaller for it."""
+    c, held = minimise_bounded_quadratic(np.eye(3), np.array([0.0, 0.0, 0.0]), *np.array([[0, -1, -1], [1, 0, 1]]))
+    np.testing.assert_array_equal(c, 0.0)
+    np.testing.assert_array_equal(held, [AT_LOWER, AT_UPPER, FREE])
 
 
 @given(seeds, st.integers(1, 25))

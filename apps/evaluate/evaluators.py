@@ -160,7 +160,8 @@ def evaluate_aflw2000(
     weights = EVERY_POINT
     if half:
         weights = np.isin(np.arange(COUNT), POINT_SETS["even"]).astype(np.float64)
-        options["landmark_sigma"] = np.where(weights > 0.0, options.get("landmark_sigma", pipeline.GIVEN_SIGMA), np.inf)
+        noise, _ = pipeline.landmark_assumptions(model, FitOptions(**options))
+        options["landmark_sigma"] = np.where(weights > 0.0, noise.sigma, np.inf)
     cases = _evaluate(samples, model, fit or fit_with_pipeline(model), _POINTS[landmarks], options, track, weights)
     label = f"{landmarks}, even points only" if half else landmarks
     return Evaluation("aflw2000", str(folder), model.name, label, ("odd", "even") if half else ("all", "inner"), cases)

@@ -2,7 +2,8 @@
 
 Every array of the model stands under its own name, nested ones with dots (`landmarks.weights`, `regions.face`).
 A basis may be stored quantised: `identity` as int16 (K, N, 3) beside `identity.scale` (K,), whose product it is; the
-loss is at most half a step per mode. Names are arrays of strings. `schema` holds the version.
+loss is at most half a step per mode. Names are arrays of strings. `schema` holds the version. What a model may lack,
+such as `landmarks.sigma`, a file may lack too.
 """
 
 from collections.abc import Mapping
