@@ -12,7 +12,7 @@ the outer eye corners of the mean. `source_transform` (4, 4) maps the source fil
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
@@ -83,6 +83,7 @@ class MorphableModel:
     albedo_mean: Floats | None = None  # (N, 3) linear reflectance
     albedo: Floats | None = None  # (A, N, 3) linear reflectance per standard deviation
     uv: UVMap | None = None
+    albedo_texture: NDArray[np.uint8] | None = None  # (H, W, 3) sRGB: the mean albedo finer than by vertex, laid out by uv
     landmarks: LandmarkEmbedding | None = None  # semantic: fixed points of the face, possibly hidden
     landmarks_contour: LandmarkEmbedding | None = None  # where 2D annotators and detectors put them; None: the same
     contour: JawContour | None = None
@@ -134,6 +135,16 @@ class MorphableModel:
         """Return the surface (N, 3) and its derivatives (K, N, 3), (E, N, 3) at the given coefficients."""
         return self.vertices(identity, expression), self.identity, self.expression
 
+    def reflectance(self, albedo: ArrayLike | None = None) -> Floats | None:
+        """Return the linear reflectance (N, 3), clamped to 0-1; None for a model without albedo.
+
+        `albedo` (A,) in standard deviations; None stands for zeros.
+        """
+        coefficients = None if albedo is None else checked_array("albedo", albedo, (self.n_albedo,))
+        if self.albedo_mean is None or self.albedo is None or coefficients is None:
+            return self.albedo_mean
+        return np.clip(self.albedo_mean + np.tensordot(coefficients.astype(np.float32), self.albedo, 1), 0.0, 1.0)
+
     def landmark_positions(self, vertices: ArrayLike) -> NDArray[np.float64]:
         """Return the semantic landmarks (68, 3) of a surface `vertices` (N, 3), in the frame of the vertices."""
         points = checked_array("vertices", vertices, (self.n_vertices, 3), finite=False)
@@ -180,21 +191,39 @@ class MorphableModel:
         return float(np.sqrt(width * height))
 
     @cached_property
-    def contour_bands(self) -> tuple[ContourBand, ContourBand]:
-        """Where the jaw's outline can lie on the subject's right and left: `contour`, or a band about the jaw line."""
+    def contour_candidates(self) -> JawContour:
+        """The vertices of `contour`; where the model has none, a band of each side about its jaw line."""
         if self.contour is not None:
-            sides = (self.contour.right, self.contour.left)
-        else:
-            line, width = self.semantic_basis.mean[:17], BAND_WIDTH * self.face_size
-            normals = unit_normals(self.mean, self.triangles)
-            right, left = (band_around(line, self.mean, normals, width, side) for side in (-1.0, 1.0))
-            sides = (right, left)
+            return self.contour
+        line, width = self.semantic_basis.mean[:17], BAND_WIDTH * self.face_size
+        normals = unit_normals(self.mean, self.triangles)
+        right, left = (band_around(line, self.mean, normals, width, side) for side in (-1.0, 1.0))
+        return JawContour(right, left)
+
+    @cached_property
+    def contour_bands(self) -> tuple[ContourBand, ContourBand]:
+        """Where the jaw's outline can lie on the subject's right and left, ready for the landmark solver."""
+        candidates = self.contour_candidates
         bands = []
-        for candidates in sides:
-            chosen, triangles, searched = local_topology(candidates, self.triangles)
+        for side in (candidates.right, candidates.left):
+            chosen, triangles, searched = local_topology(side, self.triangles)
             basis, active = self.vertex_basis(chosen).single_precision().without_idle()
-            bands.append(ContourBand(basis, active, len(candidates), triangles, searched))
+            bands.append(ContourBand(basis, active, len(side), triangles, searched))
         return bands[0], bands[1]
+
+    def truncated(
+        self, identity: int | None = None, expression: int | Sequence[str] | None = None, albedo: int | None = None
+    ) -> "MorphableModel":
+        """Return the model with its first modes alone, or the named expression units: see `subsets.truncated`."""
+        from .subsets import truncated
+
+        return truncated(self, identity, expression, albedo)
+
+    def cropped(self, region: str | ArrayLike, *, landmarks: bool = True) -> "MorphableModel":
+        """Return the part of the surface inside a region, by its name or a mask (N,): see `subsets.cropped`."""
+        from .subsets import cropped
+
+        return cropped(self, region, landmarks=landmarks)
 
     @cached_property
     def hash(self) -> str:
@@ -254,6 +283,10 @@ def _validate(model: MorphableModel) -> None:
     if model.uv is not None:
         coordinates = check.array("uv.coordinates", model.uv.coordinates, (None, 2), np.float32)
         valid["uv"] = UVMap(coordinates, check.indices("uv.triangles", model.uv.triangles, (t, 3), len(coordinates)))
+    if model.albedo_texture is not None:
+        valid["albedo_texture"] = check.array("albedo_texture", model.albedo_texture, (None, None, 3), np.uint8)
+        if model.uv is None:
+            raise check.failed("albedo_texture: expected uv beside it, got None")
     regions = {str(key): check.array(f"regions[{key!r}]", mask, (n,), np.bool_) for key, mask in model.regions.items()}
     valid["regions"] = MappingProxyType(regions)
     if model.mirror is not None:

@@ -8,7 +8,7 @@ A scene is a random person of a model, posed before a scaled orthographic camera
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,11 @@ Range = tuple[float, float]
 
 ACTIVE = 0.2
 """Probability that an expression unit is not at rest."""
+
+
+def with_one_landmark_map(model: MorphableModel) -> MorphableModel:
+    """The model with its semantic points in both conventions: what differs then is whether the jaw slides."""
+    return replace(model, landmarks_contour=None)
 
 
 @dataclass(frozen=True, eq=False)

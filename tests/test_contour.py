@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scenes import egg, random_scenes, toy_model
+from scenes import egg, random_scenes, toy_model, with_one_landmark_map
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
@@ -21,7 +21,7 @@ VIEWS = [(0.0, 0.0, 0.0), (20.0, -10.0, 30.0), (-75.0, 40.0, 0.0), (120.0, 15.0,
 
 @pytest.fixture(scope="module")
 def model():
-    return facefit.load_model("default")
+    return with_one_landmark_map(facefit.load_model("default"))
 
 
 def edges_of(triangles):

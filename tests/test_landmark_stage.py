@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scenes import Scene, random_scene, random_scenes
+from scenes import Scene, random_scene, random_scenes, with_one_landmark_map
 
 import facefit
 from facefit.fitting.dlib_detector import LANDMARK_SIGMA
@@ -24,7 +24,7 @@ SEMANTIC, CONTOUR = LandmarkConvention.SEMANTIC, LandmarkConvention.CONTOUR
 
 @pytest.fixture(scope="module")
 def model() -> MorphableModel:
-    return facefit.load_model("default")
+    return with_one_landmark_map(facefit.load_model("default"))
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +162,7 @@ def test_opening_correlation_trusts_openings_more(model: MorphableModel, rng: np
     points = scene.camera.project(model.landmark_positions(model.vertices()))[:, :2]
     for upper, lower in ((43, 47), (44, 46)):
         points[[upper, lower]] = points[[upper, lower]].mean(axis=0)
-    closure = model.expression_names.index("eye-left-closure")
+    closure = model.expression_names.index("eyeBlinkLeft")
     independent, correlated = (fit(model, points, 0.02, correlation=rho) for rho in (0.0, 0.8))
     assert correlated.parameters.expression[closure] > independent.parameters.expression[closure] > 0.1
 

@@ -145,7 +145,7 @@ def test_info_as_json_is_strict_json(file: Path) -> None:
 
 def test_info_defaults_to_the_default_model() -> None:
     assert json.loads(said("info", "--json")) == json.loads(said("info", "default", "--json"))
-    assert "eye-left-closure" in said("info")
+    assert "eyeBlinkLeft" in said("info")
 
 
 def test_text_from_a_file_stays_on_its_line(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_photo_to_face(model: facefit.MorphableModel) -> None:
     np.testing.assert_allclose(result.vertices_image, result.camera.project(result.vertices))
     semantic = result.camera.project(model.landmark_positions(result.vertices))[:, :2]
     np.testing.assert_allclose(result.landmarks_semantic, semantic)
-    smile = [model.expression_names.index(f"mouth-corner-puller-{side}") for side in ("left", "right")]
+    smile = [model.expression_names.index(f"mouthSmile{side}") for side in ("Left", "Right")]
     assert (result.expression[smile] > 0.2).all(), "she smiles"
     assert result.detector == "dlib-hog"
     assert result.provenance["image"] == {"size": [512, 512], "orientation": 1}

@@ -45,8 +45,8 @@ EVERY_POINT = read_only(np.ones(COUNT))
 INNER_POINTS = read_only(np.isin(np.arange(COUNT), INNER).astype(np.float64))
 
 OVERLAP = 0.3  # least intersection over union of the boxes of found and true points for them to be the same face
-INNER_MODEL_REGIONS = ("eyes",)
-"""Regions of a model that are not skin: surfaces behind the lids, which no point of a scan should be measured to."""
+INNER_MODEL_REGIONS = ("eyes", "teeth")
+"""Regions of a model that are not skin: what lies behind lids and lips, which no point of a scan is measured to."""
 
 
 class Fitter(Protocol):
@@ -181,7 +181,7 @@ def fit_with_pipeline(model: MorphableModel) -> Fitter:
 
 
 def skin(model: MorphableModel, vertices: Array) -> Surface:
-    """Return the surface of a face (N, 3) that a scan can be compared with: the model's, without its eyeballs."""
+    """Return the surface of a face (N, 3) that a scan can be compared with: the model's, without eyeballs and teeth."""
     inside = np.zeros(model.n_vertices, dtype=bool)
     for region in INNER_MODEL_REGIONS:
         inside |= model.regions.get(region, False)

@@ -133,20 +133,13 @@ def _modes(parameter: str, size: int, count: int, step: float) -> tuple[Figure, 
 
 def _portrait(figure: Figure, sheet: Sheet, model: MorphableModel, renderer: Renderer) -> Picture:
     """Return the views of one figure side by side."""
-    vertices, colours = model.vertices(figure.identity, figure.expression), _colours(model, figure.albedo)
+    vertices, colours = model.vertices(figure.identity, figure.expression), model.reflectance(figure.albedo)
     views = []
     for yaw in sheet.yaws:
         camera = _camera(model, yaw, sheet.close)
         drawn = renderer.draw(camera, vertices, model.triangles, HEIGHT, WIDTH, colours=colours)
         views.append(over(np.full((HEIGHT, WIDTH, 3), BACKGROUND, np.uint8), drawn))
     return np.hstack(views)
-
-
-def _colours(model: MorphableModel, albedo: Coefficients | None) -> NDArray[np.floating] | None:
-    """Return reflectance (N, 3) within 0-1, None for a model without albedo."""
-    if model.albedo_mean is None or model.albedo is None or albedo is None:
-        return model.albedo_mean
-    return np.clip(model.albedo_mean + np.tensordot(albedo, model.albedo, 1), 0.0, 1.0)
 
 
 def _camera(model: MorphableModel, yaw: float, close: bool) -> ScaledOrthographic:

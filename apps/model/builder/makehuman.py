@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...models.errors import ModelError
+from ....models.errors import ModelError
 
 MM_PER_DM = 100.0
 TARGET_STEP_MM = 1e-3 * MM_PER_DM
