@@ -17,10 +17,11 @@ perpendicular to the line of sight, so its image direction n is the outline's no
     L = [ n^T ; slack t^T ] / (sigma F),        t perpendicular to n, slack = 1/3:
 
 across the outline the point counts in full, along it only weakly, since where along the jaw a point was put means
-little. Points farther than GATE times the face's size from any outline stay fixed. Matching and solving take turns, and
-two rules make them settle: a point that has slid goes on sliding up to STICKY_GATE, or it would come and go; and after
-FREE_MATCHINGS rounds a point that still jumps by more than JUMP times the face's size, from one branch of the outline
-to another and back, is left fixed for good.
+little. Points farther than GATE times the face's size from any outline stay fixed, and so do those that lie beyond its
+end, where the ear or the hair takes over. Matching and solving take turns, and two rules make them settle: a point that
+has slid goes on sliding up to STICKY_GATE, or it would come and go; and after
+FREE_MATCHINGS rounds a point that still comes and goes, or jumps by more than JUMP times the face's size, from one
+branch of the outline to another and back, is left fixed for good.
 """
 
 from dataclasses import dataclass
@@ -43,11 +44,16 @@ FRONTAL_DEGREES = 7.5
 GATE, STICKY_GATE = 0.1, 0.3
 """Largest distance, relative to the face's size, at which a point starts to slide, and goes on sliding."""
 
+END = 0.2
+"""How far, relative to its gate, a point may lie beyond the end of an outline that it slides on."""
+
 SLACK = 1.0 / 3.0
 """Weight of a sliding point along the outline relative to that across it."""
 
 FREE_MATCHINGS, JUMP = 6, 0.01
 """Rounds after which a point that still jumps by more than JUMP, relative to the face's size, is left fixed."""
+
+QUARTER_TURN = np.array([[0.0, -1.0], [1.0, 0.0]])
 
 RIGHT_JAW, LEFT_JAW = np.arange(0, 8), np.arange(9, 17)
 RIGHT_JAW_AND_CHIN, LEFT_JAW_AND_CHIN = np.arange(0, 9), np.arange(8, 17)
@@ -95,11 +101,15 @@ def match_contour(
 
 
 def jumping(before: ContourMatch, after: ContourMatch, state: PoseAndShape, face_size: float) -> NDArray[np.intp]:
-    """Return the landmarks whose places in two matchings lie more than JUMP times `face_size`, mm, apart."""
+    """Return the landmarks whose places in two matchings lie more than JUMP times `face_size`, mm, apart.
+
+    Those that slide in one of them only are among them.
+    """
     common, i, j = np.intersect1d(before.landmarks, after.landmarks, assume_unique=True, return_indices=True)
     apart = before.mean[i] - after.mean[j]
     apart += np.tensordot(state.coefficients, before.basis[:, i] - after.basis[:, j], axes=1)
-    return common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) > JUMP * face_size]
+    far = common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) > JUMP * face_size]
+    return np.concatenate([far, np.setxor1d(before.landmarks, after.landmarks, assume_unique=True)])
 
 
 def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[Array, Array, NDArray[np.floating]]:
@@ -124,7 +134,10 @@ def _match_side(
     found, weights, directions = nearest_outline_points(
         points, corners, ends, normals, observed[landmarks], state.scale, state.translation, gates
     )  # fmt: skip
-    kept = found >= 0
+    kept = np.flatnonzero(found >= 0)
+    places = np.einsum("sc,scx->sx", weights[kept], points[corners[found[kept]]][:, :, :2])
+    along = (observed[landmarks[kept]] - state.scale * places - state.translation) @ QUARTER_TURN
+    kept = kept[np.abs((along * directions[kept]).sum(axis=1)) <= END * gates[kept]]
     mean, active = blended_points(band.basis.mean, band.basis.basis, corners[found[kept]], weights[kept])
     basis = np.zeros((len(state.coefficients), *mean.shape))
     basis[band.active] = active

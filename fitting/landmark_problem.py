@@ -57,7 +57,7 @@ class LandmarkProblem:
 
     def points(self, coefficients: Array) -> Array:
         """Return the model's points (M, 3), mm."""
-        return self.mean + (coefficients @ self.basis.reshape(len(self.basis), -1)).reshape(-1, 3)
+        return self.mean + (coefficients @ self.basis.reshape(len(self.basis), self.mean.size)).reshape(-1, 3)
 
     def projected(self, state: PoseAndShape) -> Array:
         """Return the model's points in the image (M, 2), px."""

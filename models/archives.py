@@ -42,6 +42,15 @@ def read_arrays(path: str | Path, error: type[FacefitError]) -> dict[str, NDArra
         raise error(f"{path}: not a readable .npz file ({problem or type(problem).__name__})") from None
 
 
+def array_names(path: str | Path) -> frozenset[str]:
+    """Return the names of the arrays in the archive `path`; none where it is no archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+    except _DAMAGE:
+        return frozenset()
+
+
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     if not member.filename.endswith(".npy") or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"expected stored or deflated .npy members, got {member.filename!r}")

@@ -83,7 +83,7 @@ class MorphableModel:
     albedo_mean: Floats | None = None  # (N, 3) linear reflectance
     albedo: Floats | None = None  # (A, N, 3) linear reflectance per standard deviation
     uv: UVMap | None = None
-    albedo_texture: NDArray[np.uint8] | None = None  # (H, W, 3) sRGB: the mean albedo finer than by vertex, laid out by uv
+    albedo_texture: NDArray[np.uint8] | None = None  # (H, W, 3) sRGB, laid out by uv: albedo_mean, finer
     landmarks: LandmarkEmbedding | None = None  # semantic: fixed points of the face, possibly hidden
     landmarks_contour: LandmarkEmbedding | None = None  # where 2D annotators and detectors put them; None: the same
     contour: JawContour | None = None

@@ -40,7 +40,7 @@ class PointBasis:
     def positions(self, coefficients: Array) -> Array:
         """Return the points (M, 3), mm, at `coefficients` (P,)."""
         weights = coefficients.astype(self.basis.dtype, copy=False)
-        return self.mean + (weights @ self.basis.reshape(len(self.basis), -1)).reshape(-1, 3)
+        return self.mean + (weights @ self.basis.reshape(len(self.basis), self.mean.size)).reshape(-1, 3)
 
     def single_precision(self) -> "PointBasis":
         """Return the same with a float32 basis: exact to 1e-5 mm, and twice as fast where there are many points."""

@@ -341,6 +341,29 @@ def test_a_single_row_of_candidates_is_the_outline_itself(connected):
     assert np.abs((match.normals * radial).sum(axis=1))[unsided].min() > 0.7  # across the row, either way round
 
 
+@pytest.mark.parametrize(
+    ("beyond", "slides", "goes_on"), [(0.01, True, True), (0.04, False, True), (0.08, False, False)]
+)
+def test_points_beyond_the_outlines_end_stay_fixed(beyond, slides, goes_on):
+    """In shares of the face's size, along the outline: 0.02 to begin to slide, 0.06 to go on sliding."""
+
+    def lower_half(m, side):
+        row = rim(m, side)
+        return row[m.mean[row, 1] < 0.0]
+
+    model = egg_model(lambda m: JawContour(lower_half(m, -1.0), lower_half(m, 1.0)))
+    state, _ = posed(model, 0.0)
+    ends = state.scale * model.mean[model.contour.left[:2]] @ state.rotation[:2].T + state.translation
+    along = (ends[0] - ends[1]) / np.linalg.norm(ends[0] - ends[1])
+
+    def match(share, before=None):
+        point = ends[0] + share * state.scale * model.face_size * along
+        return match_contour(model, state, _with(np.full((68, 2), 1e5), [14], point[None]), before)
+
+    assert (14 in match(beyond).landmarks) == slides
+    assert (14 in match(beyond, before=match(0.0)).landmarks) == goes_on
+
+
 # --- Fitting with it ---------------------------------------------------------------------------------------------
 
 

@@ -160,15 +160,14 @@ def test_squinting_narrows_the_eye(model: MorphableModel, units: dict[str, np.nd
 def test_blinks_close_the_eyes(
     model: MorphableModel, units: dict[str, np.ndarray], parts: dict[str, np.ndarray], rng: np.random.Generator
 ) -> None:
-    """At least 98 % of an eyeball is hidden, in at least 95 % of people; in the others still 85 %."""
+    """At least 98 % of both eyeballs is hidden, in at least 95 % of people; in the others still 85 %."""
     left = []
-    for _ in range(30):
+    for _ in range(100):
         person = model.vertices(rng.standard_normal(model.n_identity)).astype(np.float64)
         before = seen(model, person)
         after = seen(model, person + units["eyeBlinkLeft"] + units["eyeBlinkRight"])
-        for side in ("eyeLeft", "eyeRight"):
-            eye = of(model, parts[side])
-            left.append(after[eye].sum() / before[eye].sum())
+        eyes = [of(model, parts[side]) for side in ("eyeLeft", "eyeRight")]
+        left.append(max(after[eye].sum() / before[eye].sum() for eye in eyes))
     assert np.mean(np.array(left) <= 0.02) >= 0.95
     assert max(left) < 0.15
 

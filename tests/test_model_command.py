@@ -1,5 +1,6 @@
 """`facefit model`: what it tells about models, what it draws, and how it refuses files that are none."""
 
+import hashlib
 import json
 import sys
 from dataclasses import replace
@@ -13,6 +14,8 @@ from small_model import EXTENT, small_model
 from typer.testing import CliRunner
 
 from facefit.apps import main
+from facefit.apps.model import getting
+from facefit.apps.model.checks import largest_cosine, largest_difference, mode_sizes
 from facefit.apps.model.command import app
 from facefit.apps.model.description import commercial_use
 from facefit.apps.model.sheets import (
@@ -29,8 +32,9 @@ from facefit.apps.model.sheets import (
     identity_modes,
     random_people,
 )
+from facefit.models.catalogue import CATALOGUE, find_entry
 from facefit.models.errors import InvalidInputError, ModelError, OutputError
-from facefit.models.formats.npz import write_model
+from facefit.models.formats.npz import read_model, write_model
 from facefit.models.morphable_model import MorphableModel
 from facefit.models.store import load_model
 from facefit.render.drawing import BACKGROUND, Panel, montage
@@ -45,6 +49,14 @@ def said(*arguments: Any) -> str:
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's folder of models, empty."""
+    place = tmp_path_factory.mktemp("models")
+    monkeypatch.setenv("FACEFIT_MODELS", str(place))
+    return place
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +87,31 @@ def test_list_shows_the_default_model_and_the_detectors_licence() -> None:
 
 def test_list_as_json() -> None:
     told = json.loads(said("list", "--json"))
-    assert [row["name"] for row in told["models"]] == ["default"]
-    assert told["models"][0]["commercial_use"] is True
+    assert [row["name"] for row in told["models"]] == ["default", *(entry.name for entry in CATALOGUE)]
+    commercial = {row["name"]: row["commercial_use"] for row in told["models"]}
+    assert {name for name, allowed in commercial.items() if allowed} == {"default", "ict", "gnm"}
+    assert set(commercial.values()) == {True, False}
     assert "300-W" in told["detector"]
+    assert [row["name"] for row in told["models"] if row["place"] is not None] == ["default"]
+
+
+def test_list_tells_how_to_get_models_that_are_not_here(folder: Path) -> None:
+    lines = said("list").splitlines()
+    split = lines.index("How to get those that are not here:")
+    rows, absent = lines[1 : split - 1], lines[split + 1 : -2]
+    assert [row.split()[0] for row in rows] == ["default", *(entry.name for entry in CATALOGUE)]
+    assert [row.split()[0] for row in absent] == [entry.name for entry in CATALOGUE]
+    assert all(row.endswith(" -") for row in rows[1:])
+    write_model(folder / "surrey.npz", small_model())
+    write_model(folder / "own.npz", small_model())
+    told = said("list")
+    assert "surrey   take" not in told
+    places = {line.split()[0]: line.split()[-1] for line in told.splitlines() if line.endswith(".npz")}
+    assert {name: places[name] for name in ("surrey", "own")} == {
+        "surrey": str(folder / "surrey.npz"),
+        "own": str(folder / "own.npz"),
+    }
+    assert f"place {folder / 'own.npz'}" in " ".join(said("info", "own").split())
 
 
 @pytest.mark.parametrize(
@@ -158,23 +192,171 @@ def test_text_from_a_file_stays_on_its_line(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------------- check
 
 
+def present(lines: list[str]) -> dict[str, str]:
+    """Whether each optional part is present or missing, of what `check` says."""
+    return {line.split()[0]: line.split()[1] for line in lines if line.split()[1] in ("present", "missing:")}
+
+
 def test_check_tells_what_a_valid_file_has(file: Path) -> None:
     lines = said("check", file).splitlines()
     assert lines[0] == f"{file}: valid model 'small' of 169 vertices"
-    assert {line.split()[1] for line in lines[1:]} == {"present"}
+    assert len(present(lines)) == 9
+    assert set(present(lines).values()) == {"present"}
+
+
+def test_check_measures_a_model(file: Path) -> None:
+    told = " ".join(said("check", file).split())
+    assert f"hash {small_model().hash}" in told
+    assert "numbers all finite" in told
+    assert "expression sigma 0.5 to 1" in told
+    assert " landmarks 68, sigma 1 to 4 % of the face's size" in told
+    assert " contour landmarks 68, sigma 2 to 4 % of the face's size" in told
+    assert said("check", "default").startswith("default: valid model 'default'")
+
+
+def test_check_measures_sizes_and_cosines() -> None:
+    """Two modes at 60 degrees, of sizes 3 and 1, and one that is zero."""
+    modes = np.zeros((3, 169, 3))
+    modes[0, :, 0] = 3.0
+    modes[1, :, 0], modes[1, :, 1] = 0.5, np.sqrt(0.75)
+    np.testing.assert_allclose(mode_sizes(modes), [3.0, 1.0, 0.0])
+    assert largest_cosine(modes) == pytest.approx(0.5)
+    np.testing.assert_allclose(mode_sizes(1e30 * modes.astype(np.float32)), [3e30, 1e30, 0.0], rtol=1e-6)
+    assert largest_cosine(1e30 * modes.astype(np.float32)) == pytest.approx(0.5, rel=1e-6)
+    assert largest_cosine(modes[:1]) == largest_cosine(modes[:0]) == 0.0
+    assert largest_cosine(np.linalg.qr(small_model().identity.reshape(3, -1).T)[0].T.reshape(3, 169, 3)) < 1e-6
+
+
+@pytest.mark.parametrize(("first", "told"), [(2.0, "falling; largest"), (0.5, "not falling; largest")])
+def test_check_tells_whether_modes_fall_in_size(tmp_path: Path, first: float, told: str) -> None:
+    modes = np.random.default_rng(0).standard_normal((2, 169, 3)) * np.array([first, 1.0])[:, None, None]
+    write_model(tmp_path / "a.npz", small_model(identity=modes))
+    (line,) = (line for line in said("check", tmp_path / "a.npz").splitlines() if line.startswith("  identity modes"))
+    assert f", {told} cosine 0.0" in line
 
 
 def test_check_tells_what_a_valid_file_lacks(tmp_path: Path) -> None:
     without = dict.fromkeys(("landmarks", "landmarks_contour", "contour", "albedo", "albedo_mean", "mirror", "uv"))
     units = dict.fromkeys(("expression", "expression_names", "expression_sigma", "expression_lower"), ())
-    bare = small_model(**without, **units, expression_upper=(), regions={})
+    bare = small_model(**without, **units, expression_upper=(), regions={}, identity=np.zeros((0, 169, 3)))
     write_model(tmp_path / "bare.npz", bare)
     lines = said("check", tmp_path / "bare.npz").splitlines()
-    assert {line.split()[1] for line in lines[1:]} == {"missing:"}
-    assert {line.split()[0] for line in lines[1:]} == {*without, "expression", "regions"}
+    assert present(lines) == dict.fromkeys((*without, "expression", "regions"), "missing:")
+    assert len(lines) == 3 + 9
     told = json.loads(said("info", tmp_path / "bare.npz", "--json"))
     assert told["face_size_mm"] is None
     assert "missing landmarks, " in " ".join(said("info", tmp_path / "bare.npz").split())
+
+
+# -------------------------------------------------------------------------------------------------------------- convert
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_convert_keeps_the_model(file: Path, tmp_path: Path, quantised: bool) -> None:
+    out = tmp_path / "out.npz"
+    told = said("convert", file, out, *(["--quantised"] if quantised else []))
+    model, again = small_model(), read_model(out)
+    assert told.startswith(f"wrote {out} (0.")
+    assert (again.hash == model.hash) is not quantised
+    a, e = np.array([1.0, -2.0, 3.0]), np.array([0.5, -1.0])
+    away = np.abs(again.vertices(a, e) - model.vertices(a, e)).max()
+    assert away < 1e-4 if not quantised else 0.0 < away < 1e-3
+    assert (again.licence, again.citation) == (model.licence, model.citation)
+    assert f"differ by {largest_difference(model, again):.2g} mm" in told
+    assert said("convert", out, out).startswith(f"wrote {out}")  # onto itself
+
+
+def test_convert_writes_npz_files_only(file: Path, tmp_path: Path) -> None:
+    for name, error in (("out.h5", InvalidInputError), ("missing/out.npz", OutputError)):
+        assert isinstance(run("convert", file, tmp_path / name).exception, error)
+    (tmp_path / "notes").write_text("no model")
+    assert isinstance(run("convert", tmp_path / "notes", tmp_path / "out.npz").exception, ModelError)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
+
+
+# ------------------------------------------------------------------------------------------------------------------ get
+
+
+CONTENT = b"a model" * 1000
+
+
+@pytest.fixture
+def free_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """GNM as if it were CONTENT, downloaded without a network; where its file will lie."""
+    entry = find_entry("gnm")
+    assert entry is not None and entry.download is not None
+    small = replace(entry.download, size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
+
+    def fetch(download: Any, target: Path, progress: Any) -> None:
+        assert download is small
+        progress(len(CONTENT))
+        target.write_bytes(CONTENT)
+
+    monkeypatch.setattr(getting, "find_entry", lambda name: replace(entry, download=small) if name == "gnm" else None)
+    monkeypatch.setattr(getting, "fetch", fetch)
+    return folder / "gnm.npz"
+
+
+def test_get_shows_the_terms_and_downloads(free_model: Path) -> None:
+    told = said("get", "gnm", "--yes")
+    for words in ("licence Apache-2.0", "commercial use yes", "size 0.0 MB", "from https://", f"to {free_model}"):
+        assert words in " ".join(told.split())
+    assert told.endswith(f"wrote {free_model}\n")
+    assert free_model.read_bytes() == CONTENT
+    assert said("get", "gnm") == f"{free_model} is already there\n"
+    free_model.write_bytes(b"another")
+    assert "got another file of this name" in str(run("get", "gnm", "--yes").exception)
+    assert free_model.read_bytes() == b"another"
+
+
+def test_get_needs_consent(
+    free_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "--yes says that you do" in stopped(["get", "gnm"], monkeypatch, capsys)
+    assert not free_model.exists()
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_get_asks(free_model: Path, monkeypatch: pytest.MonkeyPatch, agreed: bool) -> None:
+    asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return agreed
+
+    monkeypatch.setattr(getting.typer, "confirm", confirm)
+    monkeypatch.setattr(getting.sys, "stdin", Terminal())
+    if agreed:
+        assert getting.get_model("gnm", agreed=False) == f"wrote {free_model}"
+    else:
+        with pytest.raises(ModelError, match="was not downloaded, as you wish"):
+            getting.get_model("gnm", agreed=False)
+    assert len(asked) == 1
+    assert free_model.exists() is agreed
+
+
+class Terminal:
+    """What standard input is where somebody can be asked."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_get_of_what_cannot_be_downloaded_tells_what_to_do(folder: Path) -> None:
+    assert said("get", "default") == "model 'default' ships with facefit\n"
+    for entry in CATALOGUE:
+        if entry.download is None:
+            told = run("get", entry.name, "--yes").exception
+            assert isinstance(told, ModelError)
+            assert f"model {entry.name!r} cannot be downloaded by facefit: " in str(told)
+            assert "https://" in str(told)
+    wrong = run("get", "defualt", "--yes").exception
+    assert isinstance(wrong, InvalidInputError)
+    assert "expected one of the models default, ict, gnm" in str(wrong)
+    assert list(folder.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize("command", ["check", "info", "render"])
@@ -189,7 +371,7 @@ def test_files_that_are_no_models_are_named_and_refused(
         main.main()
     assert stopped.value.code == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"facefit: {path}: not a readable .npz file")
+    assert told.startswith(f"facefit: {path}: expected a model file (")
     assert len(told.splitlines()) == 1
     assert list(tmp_path.iterdir()) == [path]
 
@@ -205,6 +387,8 @@ def test_files_that_are_no_models_are_named_and_refused(
         ["render", "default", "--modes", "10"],
         ["render", "--seed", "x"],
         ["get"],
+        ["get", "gnm", "ict"],
+        ["convert", "default"],
     ],
 )
 def test_wrong_calls_have_status_2(arguments: list[str]) -> None:

@@ -21,6 +21,7 @@ from facefit.models.morphable_model import (
     flatten,
     require_model,
 )
+from facefit.models.point_basis import PointBasis
 
 PARTS = small_parts()
 N, T = len(PARTS["mean"]), len(PARTS["triangles"])
@@ -457,3 +458,8 @@ def test_bands_leave_out_only_coefficients_that_move_nothing(model: MorphableMod
         points = band.basis.positions(coefficients[band.active])
         away = np.linalg.norm(points[:, None] - surface, axis=2).min(axis=1)
         assert away.max() < 1e-3
+
+
+def test_a_point_basis_without_coefficients_is_its_mean(rng):
+    points = rng.standard_normal((5, 3))
+    np.testing.assert_array_equal(PointBasis(points, np.zeros((0, 5, 3))).positions(np.zeros(0)), points)

@@ -1,4 +1,4 @@
-"""`facefit model`: which morphable models there are, what they hold, and what they look like."""
+"""`facefit model`: which morphable models there are, how to get them, what they hold, and what they look like."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from ...models.errors import InvalidInputError
 
-app = typer.Typer(help="Look at morphable models.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Look at, get and convert morphable models.", no_args_is_help=True, add_completion=False)
 
 Model = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A model in the store, or its file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -16,36 +16,75 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """The models that can be named, their licences, and that of the landmark detector."""
+    """The models that can be named: licence, size, where they are or how to get them; the detector's licence."""
     from ...fitting.dlib_detector import LICENCE_NOTE
-    from ...models.store import EMBEDDED, embedded_file, load_model
-    from .description import list_text, summary
+    from ...models.catalogue import CATALOGUE
+    from ...models.store import EMBEDDED, embedded_file, load_model, stored_models
+    from .description import catalogue_row, list_text, stored_row, summary
 
+    stored, known = stored_models(), {entry.name for entry in CATALOGUE}
     rows = [summary(load_model(name), str(embedded_file(name))) for name in EMBEDDED]
+    rows += [catalogue_row(entry, stored.get(entry.name)) for entry in CATALOGUE]
+    rows += [stored_row(name, path) for name, path in stored.items() if name not in known]
     typer.echo(json.dumps({"models": rows, "detector": LICENCE_NOTE}) if as_json else f"{list_text(rows)}\n")
     if not as_json:
         typer.echo(f"Finding landmarks: {LICENCE_NOTE}; landmarks of your own need no detector.")
 
 
 @app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model that `facefit model list` names.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to the model's licence without being asked.")] = False,
+) -> None:
+    """Download a model into your own folder, after showing its licence and size; goes on where it was broken off."""
+    from .getting import get_model
+
+    typer.echo(get_model(name, agreed=yes))
+
+
+@app.command()
 def info(model: Model = "default", as_json: Json = False) -> None:
     """All about one model: licence, citation, hash, size, expression units and regions."""
-    from ...models.store import EMBEDDED, embedded_file, load_model
+    from ...models.store import EMBEDDED, embedded_file, find_model, load_model
     from .description import details, details_text
 
-    place = str(embedded_file(model)) if model in EMBEDDED else str(Path(model).absolute())
-    row = details(load_model(model), place)
+    face = load_model(model)
+    place = str(embedded_file(model)) if model in EMBEDDED else str(find_model(model).absolute())
+    row = details(face, place)
     typer.echo(json.dumps(row) if as_json else details_text(row))
 
 
 @app.command()
-def check(file: Annotated[Path, typer.Argument(metavar="FILE", help="A model file.")]) -> None:
-    """Validate a model file and tell which optional parts it has; exit status 2 where it is not valid."""
-    from ...models.formats.npz import read_model
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="A model in the store, or its file or folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.npz", help="The file to write, in facefit's own format.")],
+    quantised: Annotated[
+        bool, typer.Option("--quantised", help="Store the modes as 16-bit integers: half the size, a little loss.")
+    ] = False,
+) -> None:
+    """Write a model of any format as facefit's own .npz file, which loads fastest; its licence goes with it."""
+    if out.suffix.lower() != ".npz":
+        raise InvalidInputError(f"{out}: expected the name of an .npz file to write, got another")
+    from ...models.formats.npz import read_model, write_model
+    from ...models.store import load_model
+    from .checks import largest_difference
+
+    model = load_model(source)
+    write_model(out, model, quantised=quantised)
+    loss = largest_difference(model, read_model(out))
+    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); its modes differ by {loss:.2g} mm per unit at most")
+
+
+@app.command()
+def check(model: Annotated[str, typer.Argument(metavar="FILE", help="A model file or folder, or a name.")]) -> None:
+    """Validate a model, measure its modes and tell which optional parts it has; exit status 2 where it is not valid."""
+    from ...models.store import load_model
+    from .checks import measures_text
     from .description import parts_text
 
-    model = read_model(file)
-    typer.echo(f"{file}: valid model {model.name!r} of {model.n_vertices} vertices\n{parts_text(model)}")
+    face = load_model(model)
+    typer.echo(f"{model}: valid model {face.name!r} of {face.n_vertices} vertices\n{measures_text(face)}")
+    typer.echo(parts_text(face))
 
 
 @app.command()

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Sequence, Sized
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...models.catalogue import CatalogueEntry
 from ...models.morphable_model import MorphableModel
+from ...models.store import how_to_get
 
 Row = dict[str, Any]
 
@@ -48,6 +51,25 @@ def summary(model: MorphableModel, place: str) -> Row:
     }
 
 
+def catalogue_row(entry: CatalogueEntry, place: Path | None) -> Row:
+    """Return one row of the list for a model known by name, which lies at `place` or, where None, can be got."""
+    return {
+        "name": entry.name,
+        "licence": entry.licence,
+        "commercial_use": commercial_use(entry.licence),
+        "vertices": entry.vertices,
+        "identity": entry.identity,
+        "expression": entry.expression,
+        "albedo": entry.albedo,
+    } | ({"place": None, "obtain": how_to_get(entry)} if place is None else {"place": str(place)})
+
+
+def stored_row(name: str, place: Path) -> Row:
+    """Return one row of the list for another model of the user's; it is not read for that."""
+    unread = dict.fromkeys(("licence", "commercial_use", "vertices", "identity", "expression", "albedo"))
+    return {"name": name} | unread | {"place": str(place)}
+
+
 def details(model: MorphableModel, place: str) -> Row:
     """Return all that `info` tells, as plain values; infinite bounds and unknown sizes are None."""
     units = zip(
@@ -76,11 +98,16 @@ def parts(model: MorphableModel) -> dict[str, bool]:
 
 
 def list_text(rows: Sequence[Row]) -> str:
-    """Return the list of models as a table."""
-    table = [{name.replace("_", " "): _cell(value) for name, value in row.items()} for row in rows]
-    widths = {name: max(len(name), *(len(row[name]) for row in table)) for name in table[0]}
+    """Return the list of models as a table, and how to get those that are not here."""
+    table = [
+        {name.replace("_", " "): "-" if value is None else _cell(value) for name, value in row.items()} for row in rows
+    ]
+    columns = [name for name in table[0] if name != "obtain"]
+    widths = {name: max(len(name), *(len(row[name]) for row in table)) for name in columns}
     lines = [{name: name for name in widths}, *table]
-    return "\n".join("  ".join(line[name].ljust(width) for name, width in widths.items()).rstrip() for line in lines)
+    text = ["  ".join(line[name].ljust(width) for name, width in widths.items()).rstrip() for line in lines]
+    absent = [f"  {row['name']:<{widths['name']}}  {row['obtain']}" for row in rows if "obtain" in row]
+    return "\n".join([*text, *(["", "How to get those that are not here:", *absent] if absent else [])])
 
 
 def details_text(row: Row) -> str:

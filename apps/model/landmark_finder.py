@@ -169,9 +169,9 @@ def _framed(model: MorphableModel, rotation: Array) -> ScaledOrthographic:
 
 
 def _light(rng: np.random.Generator) -> Array:
-    """Return random light (9, 3): bright from everywhere, brighter from above and one side, slightly coloured."""
+    """Return random light (9, 3): some from everywhere, more from above, the front and one side, slightly coloured."""
     light = np.zeros(9)
-    light[0] = rng.uniform(2.2, 3.2)  # 3.5 is white from all around
-    light[1:4] = rng.uniform(-1.2, -0.2), rng.uniform(-1.4, -0.4), rng.uniform(-1.0, 1.0)  # y down, z away, x
+    light[0] = rng.uniform(1.6, 2.2)  # 3.5 is white from all around
+    light[1:4] = rng.uniform(-2.4, -0.4), rng.uniform(-2.8, -0.8), rng.uniform(-2.0, 2.0)  # y down, z away, x
     light[4:] = 0.15 * rng.standard_normal(5)
     return light[:, None] * rng.uniform(0.92, 1.08, 3)

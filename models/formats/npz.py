@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..archives import read_arrays
+from ..archives import array_names, read_arrays
 from ..arrays import checked_array
 from ..errors import ModelError
 from ..files import atomic_write
@@ -37,6 +37,11 @@ def write_model(path: str | Path, model: MorphableModel, *, quantised: bool = Fa
             arrays |= _quantise(name, arrays[name])
     with atomic_write(path) as file:
         np.savez_compressed(file, **arrays)
+
+
+def recognises(path: Path) -> bool:
+    """Tell whether `path` is such a file, by the names of its members."""
+    return {"mean", "identity", "triangles"} <= array_names(path)
 
 
 def read_model(path: str | Path) -> MorphableModel:

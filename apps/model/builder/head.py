@@ -4,9 +4,9 @@ Kept are the skin above a plane through the neck with ears, eye sockets and the 
 eyeballs are spheres in the place of MakeHuman's helpers, meshed anew in rings about the line of sight, so that pupil
 and iris have edges of their own. Vertices come in the order skin, teeth, left eyeball, right eyeball.
 
-The oral fissure of the base mesh gapes by a millimetre or two. Since a gap is a difference of coordinates, closing it
-is a linear map of the surface: applied to every person of a population, it closes the lips of every person that the
-principal components of that population can make.
+The oral fissure of the base mesh gapes by a millimetre or two, and one lip overhangs the other. Since a gap is a
+difference of coordinates, closing it is a linear map of the surface: applied to every person of a population, it closes
+the lips of every person that the principal components of that population can make.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Head:
     triangles: Indices  # (T, 3) counter-clockwise from outside, of the model
     mirror: Indices  # (N,) each vertex's counterpart
     lip_ring: Indices  # (R,) loop of vertices along which the lips meet, from the upper lip's middle to the left
-    closing: Array  # (surfaces, R) motion of a vertex per gap at a vertex of the ring
+    closing: Array  # (skin, R) motion of a vertex per gap at a vertex of the ring
 
     @property
     def n_vertices(self) -> int:
@@ -89,14 +89,15 @@ class Head:
         return self.vertices(self.base + chosen) - self.vertices(self.base)
 
     def closed(self, vertices: Array) -> Array:
-        """Return `vertices` (N, 3), mm, with the lips brought together: the upper ones down, the lower ones up."""
-        moved = vertices.copy()
-        moved[: self.surfaces, 1] += self.closing @ (self._gaps(vertices) + LIP_OVERLAP_MM)
+        """Return `vertices` (N, 3), mm, with the lips brought together: half way each, up or down, back or forward."""
+        moved, gaps = vertices.copy(), self._gaps(vertices)
+        gaps[:, 0] += LIP_OVERLAP_MM
+        moved[: self.skin, 1:] += self.closing @ gaps
         return moved
 
     def _gaps(self, vertices: Array) -> Array:
-        """Return how far (R,), mm, each vertex of the ring is from the other lip, upwards positive where they gape."""
-        return _opposite_lip(self.base, self.lip_ring) @ vertices[self.lip_ring, 1]
+        """Return how much higher and further forward (R, 2), mm, the upper lip is than the lower along the ring."""
+        return _opposite_lip(self.base, self.lip_ring) @ vertices[self.lip_ring, 1:]
 
 
 def make_head(source: MakeHuman) -> Head:
@@ -122,7 +123,7 @@ def make_head(source: MakeHuman) -> Head:
         triangles=np.concatenate([_symmetric_triangles(base, quads, mirror), eyes, mirror[eyes][:, ::-1]]),
         mirror=mirror,
         lip_ring=ring,
-        closing=_closing(base[:surfaces], ring),
+        closing=_closing(base[: int(ends[0])], ring),
     )
 
 
@@ -237,7 +238,7 @@ def _opposite_lip(base: Array, ring: Indices) -> Array:
 
 
 def _closing(surface: Array, ring: Indices) -> Array:
-    """Return the motion (V, R) along y of the surface per gap at each vertex of the ring: half of it, on either lip."""
+    """Return the motion (V, R) of the surface per gap at each vertex of the ring: half of it, on either lip."""
     upper = _is_upper(surface, ring)
     away = np.linalg.norm(surface[:, None] - surface[ring], axis=2)
     own = away[:, upper].min(axis=1) < away[:, ~upper].min(axis=1)

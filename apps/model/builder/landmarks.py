@@ -39,7 +39,7 @@ SIDE: Mapping[int, tuple[float, float]] = {
 """Landmark -> (y, z) in mm."""
 
 LIPS: Mapping[int, tuple[float, bool]] = {
-    62: (0.0, True), 63: (9.0, True), 64: (22.5, True), 65: (9.0, False), 66: (0.0, False),
+    62: (0.0, True), 63: (7.0, True), 64: (22.5, True), 65: (7.0, False), 66: (0.0, False),
 }  # fmt: skip
 """Landmark -> (x in mm, whether on the upper lip)."""
 

