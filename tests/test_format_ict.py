@@ -389,7 +389,7 @@ def mutated(data: st.DataObject, content: bytes) -> bytes:
     return bytes(changed[:cut]) + (bytes(changed[cut // 2 : cut]) if data.draw(st.booleans()) else b"")
 
 
-@settings(max_examples=1000)
+@settings(max_examples=600)
 @given(data=st.data())
 def test_damaged_archives_are_refused(archives: list[bytes], tmp_path_factory: Any, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged"
@@ -404,7 +404,7 @@ SMALL_OBJ = Content(
 )
 
 
-@settings(max_examples=1500)
+@settings(max_examples=1000)
 @given(data=st.data())
 def test_damaged_meshes_give_numbers_or_an_error(data: st.DataObject) -> None:
     content = mutated(data, SMALL_OBJ)
@@ -429,7 +429,7 @@ def tiny() -> Files:
     }
 
 
-@settings(max_examples=700)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_damaged_files_give_a_model_or_an_error(tiny: Files, tmp_path_factory: Any, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(tiny)))
