@@ -160,7 +160,9 @@ class MorphableModel:
     def required_landmarks(self) -> LandmarkEmbedding:
         """The semantic landmark embedding; ModelError where the model has none."""
         if self.landmarks is None:
-            raise ModelError(f"model {self.name!r} has no 68 landmarks, which fitting needs")
+            raise ModelError(
+                f"model {self.name!r} has no 68 landmarks, which fitting needs; `facefit model landmarks` finds them"
+            )
         return self.landmarks
 
     def embedding_basis(self, embedding: LandmarkEmbedding) -> PointBasis:

@@ -20,6 +20,7 @@ from platformdirs import user_data_dir
 from .catalogue import CatalogueEntry, find_entry
 from .errors import InvalidInputError, MissingDependencyError, ModelError
 from .morphable_model import MorphableModel
+from .sidecar import sidecar_path, with_sidecar
 
 EMBEDDED = ("default",)
 """Names of the models that ship with facefit."""
@@ -61,7 +62,8 @@ _BESIDE = (".part", ".json", ".txt", ".md")
 def load_model(name_or_path: str | Path = "default", **options: Any) -> MorphableModel:
     """Load a morphable model: a name in the store, or a path to a model file or folder.
 
-    `options` go to the reader of the file's format, such as `topology` of ICT-FaceKit.
+    `options` go to the reader of the file's format, such as `topology` of ICT-FaceKit. Landmarks that were found for a
+    file (see `sidecar.py`) are taken from beside it.
 
     ModelError where there is no such name or file, or the file is not a valid model; InvalidInputError for an option
     that the format does not have.
@@ -146,7 +148,8 @@ def _read(path: Path, options: dict[str, Any]) -> MorphableModel:
     except TypeError as problem:
         raise InvalidInputError(f"{path}: options of {kind.title}: {problem}") from None
     model: MorphableModel = read_model(path, **options)
-    return model
+    beside = sidecar_path(path)
+    return with_sidecar(model, beside) if beside.is_file() else model
 
 
 def _module(kind: Format) -> ModuleType:

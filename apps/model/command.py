@@ -88,6 +88,46 @@ def check(model: Annotated[str, typer.Argument(metavar="FILE", help="A model fil
 
 
 @app.command()
+def landmarks(
+    model: Model = "default",
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.json", help="Where to write what was found (else beside the model)."),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the found points on the model's mean.")
+    ] = None,
+    people: Annotated[int, typer.Option(min=4, max=400, help="Random people to look at, each from seven sides.")] = 40,
+) -> None:
+    """Find a model's 68 landmarks by drawing it and running the detector, or check those that it has.
+
+    What is found for a model without landmarks is written beside it and from then on loaded with it. A model that has
+    landmarks is only compared, unless -o says where to write.
+    """
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise InvalidInputError(f"{picture}: expected the name of a .png file to write, got another")
+    from ...fitting.dlib_detector import DlibDetector
+    from ...models.sidecar import sidecar_path, write_sidecar
+    from ...models.store import find_model, load_model
+    from ...render.renderer import make_renderer
+    from ..fit.writers import write_png
+    from .landmarks import comparison_text, detected_landmarks, landmarks_picture
+
+    face = load_model(model)
+    maps = detected_landmarks(face, DlibDetector(allow_cnn=False), people)
+    found = maps["landmarks_contour"]
+    typer.echo(comparison_text(face, found))
+    if picture is not None:
+        write_png(picture, landmarks_picture(face, found, make_renderer()))
+        typer.echo(f"wrote {picture}")
+    if out is None and face.landmarks is None:
+        out = sidecar_path(find_model(model))
+    if out is not None:
+        write_sidecar(out, face, **maps)
+        typer.echo(f"wrote {out}")
+
+
+@app.command()
 def render(
     model: Model = "default",
     out: Annotated[

@@ -2,9 +2,10 @@
 
 Random people of the model are drawn in random light from several sides. Each detected point is carried to the surface
 point that its pixel shows, or, beside the face, to the nearest pixel that shows the face; that is where it would be on
-the mean. A landmark is the sample nearest to the median of its samples, those of the mirrored landmark included; one of
-the midline is the point of the surface's midline nearest to it. Inner landmarks come from all views in which their
-surface faces the camera, the jaw's from nearly frontal ones only: on a turned face they slide along the outline.
+the mean. A landmark is the sample nearest to the median of its samples; where the model has a mirror map, those of the
+mirrored landmark are among them, and a landmark of the midline is the point of the surface's midline nearest to it.
+Inner landmarks come from all views in which their surface faces the camera, the jaw's from nearly frontal ones only: on
+a turned face they slide along the outline.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ YAWS = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0)  # degrees
 PITCH = 8.0  # degrees, standard deviation
 LIMIT = 2.0  # standard deviations at which coefficients are cut off
 FRONTAL = 10.0  # degrees of yaw up to which the jaw's points are read
+ENOUGH = 8  # samples that a landmark must have
 FACING = 0.35  # least cosine between surface and viewer at an inner landmark
 BACKGROUND = 0.35  # sRGB
 
@@ -75,33 +77,26 @@ def find_landmarks(
 ) -> LandmarkEmbedding:
     """Return the embedding of the landmarks where `detector` sees them on renderings of the model.
 
-    The model needs `mirror`, and landmarks if some of these are to be `kept` as they are. ModelError where it lacks
-    them, or where the detector finds too few faces.
+    With a mirror map they are symmetric. Those `kept` stay as the model has them. ModelError where it lacks these, or
+    where the detector finds too few faces.
     """
-    if model.mirror is None:
-        raise ModelError(f"model {model.name!r}: expected a mirror map, got none")
     kept = np.zeros(0, dtype=np.intp) if kept is None else kept
     samples = _samples(model, detector, people, seed)
     carriers, weights = np.zeros(COUNT, dtype=np.int32), np.zeros((COUNT, 3))
     if len(kept):
         own = model.required_landmarks
         carriers[kept], weights[kept] = own.triangles[kept], own.weights[kept]
-    surface = SurfaceMirror(model.triangles, model.mirror)
+    surface = None if model.mirror is None else SurfaceMirror(model.triangles, model.mirror)
     for landmark in np.setdiff1d(np.arange(COUNT), kept).tolist():
         twin = int(MIRROR[landmark])
-        if landmark > twin:
-            continue
-        places = samples[landmark] + [surface.mirrored(*place) for place in samples[twin]]
-        if len(places) < people:
-            raise ModelError(
-                f"model {model.name!r}: expected the detector to see landmark {landmark}, got too few views"
-            )
-        carriers[landmark], weights[landmark] = (_on_midline if landmark == twin else _middle)(model, places)
-        carriers[twin], weights[twin] = (
-            surface.mirrored(int(carriers[landmark]), weights[landmark])
-            if landmark != twin
-            else (carriers[landmark], weights[landmark])
-        )
+        if surface is None:
+            carriers[landmark], weights[landmark] = _middle(model, _enough(model, samples[landmark], landmark))
+        elif landmark == twin:
+            carriers[landmark], weights[landmark] = _on_midline(model, _enough(model, samples[landmark], landmark))
+        elif landmark < twin:
+            places = samples[landmark] + [surface.mirrored(*place) for place in samples[twin]]
+            carriers[landmark], weights[landmark] = _middle(model, _enough(model, places, landmark))
+            carriers[twin], weights[twin] = surface.mirrored(int(carriers[landmark]), weights[landmark])
     return LandmarkEmbedding(carriers, weights)
 
 
@@ -124,6 +119,15 @@ def _samples(model: MorphableModel, detector: FaceDetector, people: int, seed: i
             if frontal if landmark in JAW else place @ facing[model.triangles[carrier]] > FACING:
                 samples[landmark].append((carrier, place))
     return samples
+
+
+def _enough(model: MorphableModel, places: list[Place], landmark: int) -> list[Place]:
+    if len(places) < ENOUGH:
+        raise ModelError(
+            f"model {model.name!r}: expected the detector to see landmark {landmark} on {ENOUGH} pictures, got "
+            f"{len(places)}; is the model upright, +Y up and +Z out of the face?"
+        )
+    return places
 
 
 def _face_triangles(model: MorphableModel) -> NDArray[np.intp]:

@@ -9,7 +9,6 @@ NumPy's own parser and faces once.
 """
 
 import re
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -62,11 +61,9 @@ def read_faces(content: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _numbers(keyword: str, text: bytes, dtype: Any, columns: int, rows: int) -> NDArray[Any]:
     """Return the numbers (rows, columns) of the first lines of `text`, each behind a word; ModelError for others."""
-    lines = BytesIO(text.replace(b"\r", b" "))  # Windows ends lines with it
+    lines = text.replace(b"\r", b" ").decode("latin-1").split("\n", rows)[:rows]  # Windows ends lines with "\r\n"
     try:
-        table = np.loadtxt(
-            lines, dtype, usecols=range(1, columns + 1), max_rows=rows, comments=None, ndmin=2, encoding="latin-1"
-        )
+        table = np.loadtxt(lines, dtype, usecols=range(1, columns + 1), comments=None, ndmin=2)
     except (ValueError, IndexError, OverflowError) as problem:
         raise ModelError(f"{keyword}: expected {columns} numbers a row, got others ({problem})") from None
     if table.shape != (rows, columns) or not np.isfinite(table).all():
