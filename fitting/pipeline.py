@@ -7,6 +7,7 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -125,6 +126,12 @@ class _Face:
         }
 
 
+@cache
+def _version() -> str:
+    """Return facefit's version, read once: the package's metadata are a text file."""
+    return version("facefit")
+
+
 def _session(
     model: MorphableModel | None,
     options: FitOptions | None,
@@ -136,7 +143,7 @@ def _session(
     if not isinstance(options, FitOptions):
         raise InvalidInputError(f"options: expected FitOptions, got {type(options).__name__}")
     provenance: dict[str, Any] = {
-        "version": version("facefit"),
+        "version": _version(),
         "model": {"name": model.name, "hash": model.hash, "licence": model.licence},
         "initializer": initializer.name,
         "options": _plain(dataclasses.asdict(options)),
