@@ -19,9 +19,9 @@ perpendicular to the line of sight, so its image direction n is the outline's no
 across the outline the point counts in full, along it only weakly, since where along the jaw a point was put means
 little. Points farther than GATE times the face's size from any outline stay fixed, and so do those that lie beyond its
 end, where the ear or the hair takes over. Matching and solving take turns, and two rules make them settle: a point that
-has slid goes on sliding up to STICKY_GATE, or it would come and go; and after
-FREE_MATCHINGS rounds a point that still comes and goes, or jumps by more than JUMP times the face's size, from one
-branch of the outline to another and back, is left fixed for good.
+has slid goes on sliding up to STICKY_GATE, or it would come and go; and after FREE_MATCHINGS rounds a point that still
+comes and goes, or jumps by more than JUMP times the face's size, from one branch of the outline to another and back, is
+left fixed for good.
 """
 
 from dataclasses import dataclass

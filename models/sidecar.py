@@ -11,11 +11,10 @@ corners to put its origin between; with them it is moved there.
 """
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from .errors import ModelError
 from .files import atomic_write
@@ -25,12 +24,13 @@ VERSION = 1
 SUFFIX = ".landmarks.json"
 MAPS = ("landmarks", "landmarks_contour")
 MAX_BYTES = 2**20
+_MARGIN = 1e-5  # by which rounding may take a weight beyond 0 and 1
 _OUTER_EYE_CORNERS = [36, 45]  # of the iBUG landmarks
 
 
 def sidecar_path(path: Path) -> Path:
     """Return where the landmarks of the model file or folder `path` lie."""
-    return path.with_name(path.name + SUFFIX)
+    return Path(os.path.abspath(path) + SUFFIX)  # `.` and `..` have no name of their own to append to
 
 
 def write_sidecar(path: Path, model: MorphableModel, **maps: LandmarkEmbedding) -> None:
@@ -41,8 +41,7 @@ def write_sidecar(path: Path, model: MorphableModel, **maps: LandmarkEmbedding) 
         "triangles": len(model.triangles),
     }
     for name, embedding in maps.items():
-        weights = np.round(np.asarray(embedding.weights, dtype=np.float64), 6)
-        content[name] = {"triangles": embedding.triangles.tolist(), "weights": weights.tolist()}
+        content[name] = {"triangles": embedding.triangles.tolist(), "weights": embedding.weights.tolist()}
     with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
 
@@ -50,16 +49,17 @@ def write_sidecar(path: Path, model: MorphableModel, **maps: LandmarkEmbedding) 
 def with_sidecar(model: MorphableModel, path: Path) -> MorphableModel:
     """Return `model` with the landmarks of the file `path`; ModelError names what is wrong with it."""
     content = _content(path)
-    version, counts = content.pop("facefit_landmarks", None), [content.pop(k, None) for k in ("vertices", "triangles")]
-    if version != VERSION:
-        raise ModelError(f"{path}: facefit_landmarks: expected {VERSION}, got {version!r}")
-    if counts != [model.n_vertices, len(model.triangles)]:
-        own = f"{model.n_vertices} vertices and {len(model.triangles)} triangles"
-        raise ModelError(f"{path}: expected landmarks of a model of {own}, got those of {counts[0]} and {counts[1]}")
+    own = {"facefit_landmarks": VERSION, "vertices": model.n_vertices, "triangles": len(model.triangles)}
+    for name, expected in own.items():
+        got = content.pop(name, None)
+        if type(got) is not int or got != expected:
+            shown = got if type(got) is int else "no whole number"
+            raise ModelError(f"{path}: {name}: expected {expected}, got {shown}")
     if not content or not content.keys() <= set(MAPS):
-        raise ModelError(f"{path}: expected {' or '.join(MAPS)}, got {', '.join(map(str, content)) or 'neither'}")
+        raise ModelError(f"{path}: expected {' or '.join(MAPS)}, got {'others' if content else 'neither'}")
     try:
-        found = replace(model, **{name: _embedding(name, part) for name, part in content.items()})
+        maps: dict[str, Any] = {name: _embedding(name, part) for name, part in content.items()}
+        found = replace(model, **maps)
     except ModelError as problem:
         raise ModelError(f"{path}: {problem}") from None
     return found if model.landmarks is not None or found.landmarks is None else _moved_between_the_eyes(found)
@@ -82,7 +82,19 @@ def _content(path: Path) -> dict[str, Any]:
 def _embedding(name: str, part: Any) -> LandmarkEmbedding:
     if not isinstance(part, dict) or part.keys() != {"triangles", "weights"}:
         raise ModelError(f"{name}: expected triangles and weights, got something else")
-    return LandmarkEmbedding(part["triangles"], part["weights"])
+    triangles, weights = part["triangles"], part["weights"]
+    if not _numeric(triangles, 1):
+        raise ModelError(f"{name}.triangles: expected a list of numbers, got something else")
+    if not _numeric(weights, 2) or any(not -_MARGIN <= weight <= 1.0 + _MARGIN for row in weights for weight in row):
+        raise ModelError(f"{name}.weights: expected rows of numbers from 0 to 1, got something else")
+    return LandmarkEmbedding(triangles, weights)
+
+
+def _numeric(value: Any, axes: int) -> bool:
+    """Tell whether lists, `axes` deep, hold numbers alone; an array of texts could be far larger than its file."""
+    if axes == 0:
+        return type(value) in (int, float)
+    return isinstance(value, list) and all(_numeric(item, axes - 1) for item in value)
 
 
 def _moved_between_the_eyes(model: MorphableModel) -> MorphableModel:

@@ -141,7 +141,7 @@ def seen(model: MorphableModel) -> np.ndarray:
     """(T,) which triangles are seen from the front or from either side."""
     visible = np.zeros(len(model.triangles), dtype=bool)
     for yaw in (-SIDE_VIEW_DEG, 0.0, SIDE_VIEW_DEG):
-        camera = ScaledOrthographic(rotation_from_angles(np.radians(yaw), 0.0, 0.0), np.array([600.0, 600.0]), 4.0)
+        camera = ScaledOrthographic(rotation_from_angles(yaw, 0.0, 0.0), np.array([600.0, 600.0]), 4.0)
         triangle = rasterize(camera, model.mean, model.triangles, 1200, 1200).triangle
         visible[triangle[triangle >= 0]] = True
     return visible

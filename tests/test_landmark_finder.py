@@ -1,12 +1,14 @@
 """Finding landmarks by rendering and detecting: a detector that points at known places gives these places back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from facefit.apps.model.landmark_finder import View, find_landmarks, random_views
+from facefit.apps.model import landmark_finder
+from facefit.apps.model.landmark_finder import YAWS, View, find_landmarks, random_views
 from facefit.apps.model.surface_mirror import SurfaceMirror
 from facefit.fitting.detection import Detection
 from facefit.fitting.landmarks import COUNT, INNER, JAW, LIP_PAIRS, MIRROR, LandmarkConvention
@@ -20,21 +22,20 @@ MIDLINE = np.flatnonzero(np.arange(COUNT) == MIRROR)
 
 
 class Oracle:
-    """A detector that knows the views it will be shown, in their order, and points at `embedding` in each."""
+    """A detector that knows the views it will be shown, in their order, and points at the contour landmarks."""
 
     name = "oracle"
     landmark_convention = LandmarkConvention.CONTOUR
     landmark_sigma = np.full(COUNT, 0.01)
     opening_correlation = 0.0
 
-    def __init__(self, model: MorphableModel, embedding: LandmarkEmbedding, people: int = PEOPLE) -> None:
-        self._model, self._embedding = model, embedding
-        self._views: Iterator[View] = random_views(model, people, np.random.default_rng(SEED))
+    def __init__(self, model: MorphableModel, views: list[View]) -> None:
+        self._model, self._views = model, iter(views)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         view = next(self._views)
         np.testing.assert_array_equal(image, view.picture)
-        seen = view.camera.project(positions(self._model, self._embedding, view.vertices))[:, :2]
+        seen = view.camera.project(positions(self._model, self._model.required_contour_landmarks, view.vertices))[:, :2]
         box = np.concatenate([seen.min(axis=0), seen.max(axis=0)])
         return [Detection(box, 1.0, seen, self.name)]
 
@@ -57,13 +58,36 @@ def model() -> MorphableModel:
 
 
 @pytest.fixture(scope="module")
-def found(model: MorphableModel) -> LandmarkEmbedding:
-    """What is found where the detector points at the model's own contour landmarks."""
-    oracle = Oracle(model, model.required_contour_landmarks)
-    return find_landmarks(model, oracle, people=PEOPLE, seed=SEED)
+def views(model: MorphableModel) -> list[View]:
+    return list(random_views(model, PEOPLE, np.random.default_rng(SEED)))
+
+
+Find = Callable[..., LandmarkEmbedding]
+
+
+@pytest.fixture(scope="module")
+def find(model: MorphableModel, views: list[View]) -> Find:
+    """Finding on pictures that are already drawn, where the detector points at the contour landmarks."""
+
+    def found_on(other: MorphableModel, people: int = PEOPLE, **options: Any) -> LandmarkEmbedding:
+        shown = views[: people * len(YAWS)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(landmark_finder, "random_views", lambda *_: shown)
+            return find_landmarks(other, Oracle(model, shown), people=people, **options)
+
+    return found_on
+
+
+@pytest.fixture(scope="module")
+def found(model: MorphableModel, find: Find) -> LandmarkEmbedding:
+    return find(model)
 
 
 def test_known_places_are_found_again(model: MorphableModel, found: LandmarkEmbedding) -> None:
+    assert_found_again(model, found)
+
+
+def assert_found_again(model: MorphableModel, found: LandmarkEmbedding) -> None:
     """To about a pixel, 0.6 mm; where lips touch, or the surface of the outline is seen edge-on, not in depth."""
     away = positions(model, found, model.mean) - model.contour_landmark_basis.mean
     open_to_view = np.setdiff1d(INNER, LIP_PAIRS)
@@ -93,31 +117,51 @@ def test_midline_landmarks_lie_on_the_midline(model: MorphableModel, found: Land
     np.testing.assert_allclose(positions(model, found, model.mean)[MIDLINE, 0], 0.0, atol=1e-6)
 
 
-def test_same_seed_gives_the_same_embedding(model: MorphableModel) -> None:
-    own = model.required_contour_landmarks
-    one, two = (find_landmarks(model, Oracle(model, own, 2), people=2, seed=SEED) for _ in range(2))
-    np.testing.assert_array_equal(one.triangles, two.triangles)
-    np.testing.assert_array_equal(one.weights, two.weights)
+def test_same_seed_gives_the_same_embedding(model: MorphableModel, views: list[View], found: LandmarkEmbedding) -> None:
+    """And the same pictures, which the detector compares."""
+    again = find_landmarks(model, Oracle(model, views), people=PEOPLE, seed=SEED)
+    np.testing.assert_array_equal(again.triangles, found.triangles)
+    np.testing.assert_array_equal(again.weights, found.weights)
 
 
-def test_kept_landmarks_stay_as_they_are(model: MorphableModel) -> None:
+def test_without_a_mirror_map_the_same_places_are_found_but_not_made_symmetric(
+    model: MorphableModel, find: Find
+) -> None:
+    """Each is one of the samples themselves, on whichever side of the midline it fell; nor are landmarks needed."""
+    found = find(replace(model, mirror=None, landmarks=None, landmarks_contour=None))
+    test_embedding_is_valid(found)
+    assert_found_again(model, found)
+    places = positions(model, found, model.mean)
+    apart = np.linalg.norm(places[MIRROR] * FLIP - places, axis=1)
+    assert (apart > 1e-3).all()
+    assert np.median(apart) < 1.0
+
+
+def test_kept_landmarks_stay_as_they_are(model: MorphableModel, find: Find) -> None:
     kept = np.unique(LIP_PAIRS)
-    oracle = Oracle(model, model.required_contour_landmarks, 2)
-    found = find_landmarks(model, oracle, people=2, seed=SEED, kept=kept)
+    found = find(model, kept=kept)
     own = model.required_landmarks
     np.testing.assert_array_equal(found.triangles[kept], own.triangles[kept])
     np.testing.assert_array_equal(found.weights[kept], own.weights[kept])
 
 
 def test_detector_that_finds_nothing_is_an_error(model: MorphableModel) -> None:
-    with pytest.raises(ModelError, match="expected the detector to see landmark 0, got too few views"):
-        find_landmarks(model, Blind(model, model.required_landmarks), people=1, seed=SEED)
+    with pytest.raises(ModelError, match=r"to see landmark 0 on 8 pictures, got 0; is the model upright, \+Y up"):
+        find_landmarks(model, Blind(model, []), people=1, seed=SEED)
 
 
-def test_model_without_mirror_is_an_error(model: MorphableModel) -> None:
-    lacking = replace(model, mirror=None)
-    with pytest.raises(ModelError, match="expected a mirror map, got none"):
-        find_landmarks(lacking, Blind(model, model.required_landmarks), people=1, seed=SEED)
+@pytest.mark.parametrize(("mirrored", "seen"), [(True, 2), (False, 1)])
+def test_too_few_faces_are_an_error(model: MorphableModel, find: Find, mirrored: bool, seen: int) -> None:
+    """The jaw is read from the one frontal view of a person; with a mirror map its twin counts too."""
+    one = model if mirrored else replace(model, mirror=None)
+    with pytest.raises(ModelError, match=rf"landmark 0 on 8 pictures, got {seen}; is the model upright"):
+        find(one, people=1)
+
+
+def test_kept_landmarks_of_a_model_without_any_are_an_error(model: MorphableModel, find: Find) -> None:
+    bare = replace(model, landmarks=None, landmarks_contour=None)
+    with pytest.raises(ModelError, match="has no 68 landmarks"):
+        find(bare, people=1, kept=np.arange(3))
 
 
 def test_views_show_people_from_the_sides_that_were_asked_for(model: MorphableModel) -> None:

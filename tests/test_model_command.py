@@ -14,7 +14,7 @@ from small_model import EXTENT, small_model
 from typer.testing import CliRunner
 
 from facefit.apps import main
-from facefit.apps.model import getting
+from facefit.apps.model import getting, landmarks
 from facefit.apps.model.checks import largest_cosine, largest_difference, mode_sizes
 from facefit.apps.model.command import app
 from facefit.apps.model.description import commercial_use
@@ -32,11 +32,16 @@ from facefit.apps.model.sheets import (
     identity_modes,
     random_people,
 )
+from facefit.fitting.landmarks import GROUPS
+from facefit.fitting.pipeline import fit_landmarks
+from facefit.fitting.status import FitStatus
 from facefit.models.catalogue import CATALOGUE, find_entry
 from facefit.models.errors import InvalidInputError, ModelError, OutputError
 from facefit.models.formats.npz import read_model, write_model
-from facefit.models.morphable_model import MorphableModel
-from facefit.models.store import load_model
+from facefit.models.morphable_model import LandmarkEmbedding, MorphableModel
+from facefit.models.sidecar import with_sidecar
+from facefit.models.store import embedded_file, load_model
+from facefit.render.cameras import ScaledOrthographic, rotation_from_angles
 from facefit.render.drawing import BACKGROUND, Panel, montage
 from facefit.render.renderer import make_renderer
 
@@ -356,10 +361,119 @@ def test_get_of_what_cannot_be_downloaded_tells_what_to_do(folder: Path) -> None
     assert list(folder.iterdir()) == []
 
 
+# ------------------------------------------------------------------------------------------------------------ landmarks
+
+
+def distances(told: str) -> list[dict[str, float]]:
+    """Each table's mean distances by group, mm, of what `landmarks` says."""
+    tables: list[dict[str, float]] = []
+    for line in told.splitlines():
+        if line.startswith("found against"):
+            tables.append({})
+        elif line.startswith("  "):
+            group, mean, largest = line.split()
+            tables[-1][group] = float(mean)
+            assert float(mean) <= float(largest.strip("()"))
+    return tables
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Finding gives a model's contour landmarks, without any picture; the numbers of people that were asked for."""
+    numbers: list[int] = []
+
+    def find(model: MorphableModel, detector: Any, people: int) -> LandmarkEmbedding:
+        numbers.append(people)
+        return model.required_contour_landmarks
+
+    monkeypatch.setattr(landmarks, "find_landmarks", find)
+    return numbers
+
+
+def test_landmarks_compares_what_is_found_with_what_the_model_has(
+    tmp_path: Path, folder: Path, asked: list[int]
+) -> None:
+    model, place = load_model(), Path(str(embedded_file("default"))).parent
+    beside = set(place.iterdir())
+    told = said("landmarks", "--people", 9, "--picture", tmp_path / "found.png")
+    assert asked == [9]
+    semantic, contour = distances(told)
+    assert contour == dict.fromkeys(GROUPS, 0.0)
+    away = np.linalg.norm(model.contour_landmark_basis.mean - model.semantic_basis.mean, axis=1)
+    assert semantic == {group: pytest.approx(away[own].mean(), abs=0.051) for group, own in GROUPS.items()}
+
+    assert told.endswith(f"\nwrote {tmp_path / 'found.png'}\n")
+    with Image.open(tmp_path / "found.png") as image:
+        picture = np.asarray(image.convert("RGB")).astype(int)
+    for colour in (landmarks.FOUND, landmarks.PRESENT):
+        assert (np.abs(picture - colour).max(axis=2) < 8).sum() > 500
+    assert [path.name for path in tmp_path.iterdir()] == ["found.png"]
+    assert list(folder.iterdir()) == []
+    assert set(place.iterdir()) == beside
+
+
+def test_landmarks_of_a_model_that_has_them_are_written_where_one_says(
+    file: Path, tmp_path: Path, asked: list[int]
+) -> None:
+    """Those of the contour convention, which is a detector's; the semantic ones stay."""
+    out, own = tmp_path / "a.json", small_model()
+    assert said("landmarks", file, "-o", out).endswith(f"\nwrote {out}\n")
+    assert asked == [40]
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    model = with_sidecar(replace(own, landmarks_contour=None), out)
+    np.testing.assert_array_equal(model.landmarks.sigma, own.landmarks.sigma)
+    np.testing.assert_array_equal(model.contour_landmark_basis.mean, own.contour_landmark_basis.mean)
+
+
+def test_landmarks_of_a_model_without_any_are_written_beside_it(tmp_path: Path) -> None:
+    """From then on they are loaded with it, and it can be fitted."""
+    default, file = load_model().truncated(identity=10, albedo=4), tmp_path / "bare.npz"
+    write_model(file, replace(default, landmarks=None, landmarks_contour=None, contour=None, mirror=None))
+    assert present(said("check", file).splitlines())["landmarks"] == "missing:"
+
+    told = said("landmarks", file, "--people", 8)
+    assert told == f"the model has no landmarks of its own\nwrote {file}.landmarks.json\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"bare.npz", "bare.npz.landmarks.json"}
+    parts = json.loads(said("info", file, "--json"))["parts"]
+    assert parts["landmarks"]
+    assert parts["landmarks_contour"]
+    assert not parts["mirror"]
+
+    found = load_model(file)
+    assert np.linalg.norm(found.mean - default.mean, axis=1).max() < 2.0  # by the outer eye corners
+    truth = default.vertices(0.5 * np.random.default_rng(0).standard_normal(10))
+    camera = ScaledOrthographic(rotation_from_angles(15.0, 5.0, 0.0), np.array([300.0, 200.0]), 2.0)
+    corners, embedding = default.triangles, default.required_contour_landmarks
+    points = np.einsum("lc,lcx->lx", embedding.weights, truth[corners[embedding.triangles]])
+    result = fit_landmarks(camera.project(points)[:, :2], model=found)
+    assert result.status is FitStatus.CONVERGED
+    assert abs(result.camera.scale / camera.scale - 1.0) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--picture", "a.jpg"], "a.jpg: expected the name of a .png file to write, got another"),
+        (["-o", "a.npz"], "a.npz: expected the name of a .json file to write, got another"),
+    ],
+)
+def test_landmarks_writes_json_and_png_only(
+    options: list[str],
+    told: str,
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told in stopped(["landmarks", str(file), *options], monkeypatch, capsys)
+    assert not list(tmp_path.iterdir())
+
+
 # ------------------------------------------------------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("command", ["check", "info", "render"])
+@pytest.mark.parametrize("command", ["check", "info", "landmarks", "render"])
 def test_files_that_are_no_models_are_named_and_refused(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -386,6 +500,8 @@ def test_files_that_are_no_models_are_named_and_refused(
         ["render", "--modes", "--first", "0"],
         ["render", "default", "--modes", "10"],
         ["render", "--seed", "x"],
+        ["landmarks", "--people", "7"],
+        ["landmarks", "a", "b"],
         ["get"],
         ["get", "gnm", "ict"],
         ["convert", "default"],

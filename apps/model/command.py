@@ -97,15 +97,16 @@ def landmarks(
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the found points on the model's mean.")
     ] = None,
-    people: Annotated[int, typer.Option(min=4, max=400, help="Random people to look at, each from seven sides.")] = 40,
+    people: Annotated[int, typer.Option(min=8, max=400, help="Random people to look at, each from seven sides.")] = 40,
 ) -> None:
     """Find a model's 68 landmarks by drawing it and running the detector, or check those that it has.
 
     What is found for a model without landmarks is written beside it and from then on loaded with it. A model that has
     landmarks is only compared, unless -o says where to write.
     """
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise InvalidInputError(f"{picture}: expected the name of a .png file to write, got another")
+    for file, suffix in ((out, ".json"), (picture, ".png")):
+        if file is not None and file.suffix.lower() != suffix:
+            raise InvalidInputError(f"{file}: expected the name of a {suffix} file to write, got another")
     from ...fitting.dlib_detector import DlibDetector
     from ...models.sidecar import sidecar_path, write_sidecar
     from ...models.store import find_model, load_model

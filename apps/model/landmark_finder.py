@@ -35,7 +35,7 @@ YAWS = (-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0)  # degrees
 PITCH = 8.0  # degrees, standard deviation
 LIMIT = 2.0  # standard deviations at which coefficients are cut off
 FRONTAL = 10.0  # degrees of yaw up to which the jaw's points are read
-ENOUGH = 8  # samples that a landmark must have
+ENOUGH = 8  # samples that a landmark must have; each person gives the chin one
 FACING = 0.35  # least cosine between surface and viewer at an inner landmark
 BACKGROUND = 0.35  # sRGB
 

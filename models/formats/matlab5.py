@@ -6,12 +6,13 @@ in any type that holds them, for a structure its field names and a MATRIX for ea
 may stand in its own tag. Only real numbers, and structures of them, are read; objects, functions and all else are
 passed over, and nothing is executed.
 
-Memory is bounded by the file's size and MAX_BYTES: a variable is inflated only if it is wanted, and no further than
-the size that it states.
+Memory is bounded by the file's size, MAX_BYTES and MAX_NUMBERS: a variable is inflated only if it is wanted, and no
+further than the size that it states; numbers are counted too, since one byte of a file can hold what takes eight here.
 
 Source: The MathWorks, "MAT-File Format", chapter 1, "MAT-File Level 5 File Format".
 """
 
+import math
 import struct
 import zlib
 from collections.abc import Collection, Iterator
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 
 MAX_BYTES = 2**31
+MAX_NUMBERS = 2**28  # of a matrix; the largest of these models' has an eighth of it
+MAX_AXES = 32
 MAX_FIELDS = 1000
 HEADER = 128
 PEEK = 512  # bytes inflated to learn a variable's name
@@ -93,7 +96,7 @@ class _Matrix(NamedTuple):
             raise ModelError("expected flags and dimensions of a variable, got damage")
         word = struct.unpack_from("<I", flags.content)[0]
         shape = tuple(int(n) for n in np.frombuffer(dimensions.content, "<i4"))
-        if min(shape, default=-1) < 0:
+        if min(shape, default=-1) < 0 or len(shape) > MAX_AXES:
             raise ModelError(f"expected dimensions of a variable, got {shape[:4]}")
         return cls(bytes(name.content).decode("latin-1"), word & 0xFF, bool(word & _COMPLEX), shape, body)
 
@@ -103,7 +106,9 @@ class _Matrix(NamedTuple):
             return None
         element, _ = _split(self.rest)
         kind = _NUMBERS.get(element.kind)
-        count = int(np.prod([float(n) for n in self.shape]))
+        count = math.prod(self.shape)
+        if count > MAX_NUMBERS:
+            raise ModelError(f"{self.name}: expected at most {MAX_NUMBERS} numbers, got more")
         if kind is None or len(element.content) != count * np.dtype(kind).itemsize:
             raise ModelError(f"{self.name}: expected the numbers of a matrix {self.shape}, got other content")
         return np.frombuffer(element.content, kind).reshape(self.shape, order="F")

@@ -120,7 +120,7 @@ class Person:
 class Canvas:
     """What paint needs to know of M points; distances are mm, positive inside; shares are within 0-1."""
 
-    grain: Array  # (M,) width that edges have at least: the distance to the next point
+    grain: Array  # (M,) half width that edges have at least: about half the distance to the next point
     eye: NDArray[np.bool_]
     tooth: NDArray[np.bool_]
     molar: Array  # share of the shade that lies on teeth further back

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
 from ....models.morphable_model import UVMap
 from .head import Head
 from .parametrization import boundary_loops, flatten
+from .regions import connected_parts
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int32]
@@ -131,17 +130,17 @@ def chart_kinds(head: Head) -> NDArray[np.intp]:
     directions = np.stack([_eye_directions(head, base, side) for side in (0, 1)])
     in_eyeball = head.is_skin & (np.linalg.norm(directions, axis=2) < 1.0).any(axis=0)
     ring = np.isin(np.arange(head.n_vertices), head.lip_ring)
-    part = _components(triangles, head.is_skin & ~ring & ~in_eyeball)
+    part = connected_parts(head, head.is_skin & ~ring & ~in_eyeball)
     top = np.where(head.is_skin, base[:, 1], -np.inf).argmax()
     bag = head.is_skin & ~ring & (part != part[top])
-    part = _components(triangles, bag)
+    part = connected_parts(head, bag)
     socket = bag & np.isin(part, part[in_eyeball])
 
     kind = np.full(len(triangles), SKIN)
     kind[bag[triangles].any(axis=1)] = MOUTH
     kind[socket[triangles].any(axis=1)] = SOCKET
     tooth, eye = head.is_tooth[triangles[:, 0]], head.is_eye[triangles[:, 0]]
-    part = _components(triangles, head.is_tooth)
+    part = connected_parts(head, head.is_tooth)
     upper = part == part[np.where(head.is_tooth, base[:, 1], -np.inf).argmax()]
     kind[tooth] = np.where(upper[triangles[tooth, 0]], UPPER_TEETH, LOWER_TEETH)
     side = (base[triangles[eye, 0], 0] < 0.0).astype(int)
@@ -159,14 +158,6 @@ def _eye_directions(head: Head, base: Array, side: int) -> Array:
     helper = head.base[head.helpers[side]]
     centre = helper.mean(axis=0)
     return (base - centre) / np.linalg.norm(helper - centre, axis=1).mean()
-
-
-def _components(triangles: Indices, chosen: Mask) -> Indices:
-    """Return the number (N,) of the connected part of the `chosen` (N,) vertices that each belongs to."""
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    edges = edges[chosen[edges].all(axis=1)]
-    graph = sparse.coo_array((np.ones(len(edges)), edges.T), shape=(len(chosen), len(chosen)))
-    return connected_components(graph, directed=False)[1]
 
 
 def _seam(head: Head, base: Array) -> Mask:

@@ -217,9 +217,9 @@ def _is_upper(base: Array, ring: Indices) -> Mask:
 
 
 def _opposite_lip(base: Array, ring: Indices) -> Array:
-    """Return the matrix (R, R) that takes heights along the ring to gaps: own lip's minus the other's, or reversed.
+    """Return the matrix (R, R) that takes a coordinate along the ring to gaps: the upper lip's minus the lower's.
 
-    The other lip's height is interpolated linearly in x, as the vertices lie on the base mesh.
+    The other lip's coordinate is interpolated linearly in x, as the vertices lie on the base mesh.
     """
     upper = _is_upper(base, ring)
     corners = np.isin(np.arange(len(ring)), [base[ring, 0].argmax(), base[ring, 0].argmin()])

@@ -2,10 +2,9 @@
 
 A person mixes ancestry, sex and age (MakeHuman's "macro" targets), then takes a normal share of each of some ninety
 symmetric pairs of opposite local targets and of the asymmetric ones, and a size. `calibration.py` says by how much the
-pairs' means and deviations differ from zero and from their default, so that breadths and heights come out as in
-surveys of adults. Every person is added once more mirrored, which makes the mean symmetric and each principal
-component either symmetric or antisymmetric; all are aligned rigidly on the frontal face first, since the macro targets
-also move the head to the height of the body.
+pairs' mean weights differ from zero, so that breadths and heights come out as in surveys of adults. Every person is
+added once more mirrored, which makes the mean symmetric and each principal component either symmetric or antisymmetric;
+all are aligned rigidly on the frontal face first, since the macro targets also move the head to the height of the body.
 """
 
 from collections.abc import Mapping
@@ -22,7 +21,8 @@ Array = NDArray[np.float64]
 SIZE, SIZE_DEVIATION = 1.07, 0.04
 """Size of the population relative to MakeHuman's heads, which are small for adults, and its standard deviation."""
 ANCESTRY = {"caucasian": 0.65, "african": 0.15, "asian": 0.20}
-"""Mean shares; a person's are Dirichlet with 1.5 times these, so that most are near one and many are mixed."""
+"""Mean shares; a person's are Dirichlet with 1.5 times these, so that a third have 0.9 or more of one and a third
+less than two thirds of any."""
 CONCENTRATION = 1.5
 SEX_BETA = 0.4
 """The share of `male` is Beta(0.4, 0.4): mostly near zero or one."""
@@ -75,7 +75,7 @@ def draw_population(
 
 
 def frontal_face(head: Head) -> NDArray[np.bool_]:
-    """Return the skin (N,) no further than 55 mm behind the front of the eyeballs on the base mesh."""
+    """Return the skin (N,) no further than 35 mm behind the front of the eyeballs on the base mesh."""
     eyes = head.vertices(head.base)[head.is_eye]
     return head.is_skin & (head.vertices(head.base)[:, 2] > eyes[:, 2].max() - 35.0)
 

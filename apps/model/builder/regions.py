@@ -105,7 +105,7 @@ def eyeball_centre(head: Head) -> Array:
 
 def mouth_bag(head: Head) -> Mask:
     """Return the skin (N,) that the loop along which the lips meet cuts off from the rest, without the loop."""
-    parts = _parts(head, head.is_skin & ~np.isin(np.arange(head.n_vertices), head.lip_ring))
+    parts = connected_parts(head, head.is_skin & ~np.isin(np.arange(head.n_vertices), head.lip_ring))
     outside = parts[int(centred_base(head)[:, 2].argmax())]  # the tip of the nose
     return head.is_skin & (parts >= 0) & (parts != outside)
 
@@ -118,7 +118,7 @@ def eye_sockets(head: Head) -> Mask:
     away = np.linalg.norm(to_eye, axis=1)
     facing = np.einsum("nx,nx->n", to_eye, normals) > SOCKET_FACING * away
     candidates = head.is_skin & facing & (away < SOCKET_RADIUS)
-    parts = _parts(head, candidates)
+    parts = connected_parts(head, candidates)
     largest = np.argsort(np.bincount(parts[candidates]))[-2:]
     return candidates & np.isin(parts, largest)
 
@@ -181,7 +181,7 @@ def _brow(points: Array) -> Array:
     return np.concatenate([middle + offset, (middle - offset)[::-1]])
 
 
-def _parts(head: Head, chosen: Mask) -> NDArray[np.int32]:
+def connected_parts(head: Head, chosen: Mask) -> NDArray[np.int32]:
     """Return the number (N,) of the connected part to which each chosen vertex belongs, -1 for the others."""
     edges = head.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     edges = edges[chosen[edges].all(axis=1)]
