@@ -17,7 +17,11 @@ from numpy.typing import NDArray
 from .errors import FacefitError
 
 MAX_BYTES = 2**31
-"""What an archive may hold unpacked; the largest published face models need a fifth of it."""
+MAX_NUMBERS = 2**28
+"""What an archive may hold unpacked; the largest published face models need a fifth and a third of it.
+
+Numbers are counted too, since one that takes a byte in a file, or a text none, takes eight where it is used.
+"""
 
 _DAMAGE = (
     *(OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError),  # damaged or encrypted archives
@@ -33,7 +37,12 @@ def read_arrays(path: str | Path, error: type[FacefitError]) -> dict[str, NDArra
             size = sum(member.file_size for member in members)
             if size > MAX_BYTES:
                 raise error(f"{path}: expected at most {MAX_BYTES} bytes unpacked, got {size}")
-            return {member.filename.removesuffix(".npy"): _read(archive, member) for member in members}
+            arrays = {}
+            for member in members:
+                arrays[member.filename.removesuffix(".npy")] = _read(archive, member)
+                if sum(each.size for each in arrays.values()) > MAX_NUMBERS:
+                    raise error(f"{path}: {member.filename}: expected at most {MAX_NUMBERS} numbers in all, got more")
+            return arrays
     except FileNotFoundError:
         raise error(f"{path}: no such file") from None
     except FacefitError:

@@ -44,8 +44,8 @@ FORMATS = (
 _SIGNATURES = (
     (b"PK\x03\x04", "a zip archive, damaged or of another content"),
     (b"PK\x05\x06", "an empty zip archive"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file of another layout"),
-    (b"MATLAB 5.0", "a MATLAB file of another content"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, damaged or of another layout"),
+    (b"MATLAB 5.0", "a MATLAB file, damaged or of another content"),
     (b"\x93NUMPY", "a single NumPy array"),
     (b"\xfd7zXZ", "an xz archive, damaged or of another content"),
     (b"\x1f\x8b", "a gzip file"),
@@ -114,7 +114,7 @@ def stored_models(only: str | None = None) -> dict[str, Path]:
     """Return the user's models by name, or the one of the name `only`; of files that share one the first counts."""
     found: dict[str, Path] = {}
     for place in _entries(models_folder()):
-        name = place.name if place.is_dir() else place.stem
+        name = place.name if place.is_dir() else place.stem.removesuffix(".tar")  # of NAME.tar.xz
         if name in EMBEDDED or name in found or only not in (None, name):
             continue
         model = next((path for path in _candidates(place) if format_of(path) is not None), None)

@@ -14,17 +14,23 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from facefit.apps.model.builder.atlas import OUTLINES, Outline
-from facefit.apps.model.builder.baking import bake, texel_fragments
+from facefit.apps.model.builder.baking import texel_fragments, with_gutters
 from facefit.apps.model.builder.parametrization import boundary_loops, flatten, singular_values
 from facefit.models.morphable_model import MorphableModel, UVMap
 from facefit.models.store import load_model
 from facefit.render.cameras import ScaledOrthographic, rotation_from_angles
-from facefit.render.rasterizer import rasterize
+from facefit.render.rasterizer import interpolate, rasterize
 
 SIZE = 512
 HAIRLINE_MM = 65.0
 SIDE_VIEW_DEG = 60.0
 GUTTER = 4  # texels
+
+
+def bake(uv: UVMap, triangles: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """The texture (size, size, C) of values (N, C) at the vertices of `triangles`."""
+    fragments = texel_fragments(uv, size)
+    return with_gutters(interpolate(fragments, triangles, values), fragments.covered)
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_hardly_a_triangle_of_a_face_turns_over(model: MorphableModel, people: n
 def test_great_modes_do_not_fold_the_face(model: MorphableModel) -> None:
     """Modes 0-9 at 3 standard deviations either way turn 0.1 % of the triangles on average.
 
-    A single one may turn 0.3 %: slivers in the corners of the mouth, less than 0.1 % of the face by area.
+    A single one may turn 0.3 %: at the corners of the mouth and on the upper lids, less than 0.1 % of the face by area.
     """
     triangles = model.triangles[inside(model, "face")]
     rest = normals(model.mean, triangles)

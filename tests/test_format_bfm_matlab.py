@@ -212,6 +212,19 @@ def test_variables_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeypat
     assert "expected at most" in refusal(tmp_path / "bomb.mat")
 
 
+@pytest.mark.parametrize("shape", [(2**31 - 1,) * 60, (0,) * 70, (1,) * 70, (2**20, 2**20)])
+def test_dimensions_that_no_array_has_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """Whose product is no number, which are too many, or whose numbers, a byte each, would take eight times that."""
+    parts = [(6, b"\6" + bytes(7)), (5, np.array(shape, "<i4").tobytes()), (1, b"shapeMU"), (2, b"\1")]
+    body = b"".join(
+        kind.to_bytes(4, "little") + len(data).to_bytes(4, "little") + data + bytes(-len(data) % 8)
+        for kind, data in parts
+    )
+    path = tmp_path / "model.mat"
+    path.write_bytes(bytes(124) + b"\x00\x01IM" + b"\x0e\0\0\0" + len(body).to_bytes(4, "little") + body)
+    refusal(path)
+
+
 def test_the_reader_agrees_with_scipy(tmp_path: Path, rng: np.random.Generator) -> None:
     kinds = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
     arrays = {f"a_{kind}": (100 * rng.uniform(size=(3, 5))).astype(kind) for kind in kinds}

@@ -339,6 +339,19 @@ def test_archives_that_unpack_to_too_much_are_refused(
     assert "expected at most 1000000 bytes unpacked, got 8000128" in refusal(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "descr", "shape"),
+    [("expression_names", "<U0", (2**31,)), ("expression_names", "<U0", (2**27,)), ("mean", "|V0", (2**40, 3))],
+)
+def test_numbers_and_texts_without_a_size_are_refused(
+    written: bytes, tmp_path: Path, name: str, descr: str, shape: tuple[int, ...]
+) -> None:
+    """Which take no byte in the file, and as many as they like where they are used."""
+    path = tmp_path / "model.npz"
+    path.write_bytes(with_member(written, name, header(shape, descr)))
+    assert name in refusal(path)
+
+
 def test_members_that_lie_about_their_size_are_refused(written: bytes, tmp_path: Path) -> None:
     """The directory says 1000 bytes, the deflated stream holds megabytes: only the first are ever unpacked."""
     content = bytearray(archive({"mean": np.zeros(10**6)}))

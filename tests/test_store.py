@@ -115,7 +115,7 @@ def test_npz_is_recognised_by_its_members(model: MorphableModel, tmp_path: Path)
         (b"", "an empty file"),
         (b"hello\n", r"one that begins with b'hello\n'"),
         (b"PK\x03\x04....", "a zip archive, damaged or of another content"),
-        (b"\x89HDF\r\n\x1a\n....", "an HDF5 file of another layout"),
+        (b"\x89HDF\r\n\x1a\n....", "an HDF5 file, damaged or of another layout"),
         (b"\x93NUMPY\x01\x00", "a single NumPy array"),
         (pickle.dumps({"shapedirs": 1}), "a Python pickle, which is refused"),
         (pickle.dumps({"shapedirs": 1}, protocol=2), "a Python pickle, which is refused"),
@@ -192,6 +192,11 @@ def test_a_name_stands_for_a_file_or_a_folder_with_one(model: MorphableModel, fo
             load_model(name)
     with pytest.raises(ModelError, match=r"expected one of the names default, mine, theirs, version\.2, or an"):
         load_model("gone")
+
+
+def test_an_archives_two_suffixes_are_not_of_its_name(model: MorphableModel, folder: Path) -> None:
+    write_model(folder / "ict.tar.xz", model)
+    assert stored_models() == {"ict": folder / "ict.tar.xz"}
 
 
 def test_a_format_may_be_a_folder(folder: Path, fakes: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from ...models.store import how_to_get
 Row = dict[str, Any]
 
 _FREE = re.compile(r"(cc0|cc-by-[34]\.0|mit|apache-2\.0|bsd|public domain)\b", re.IGNORECASE)
-_BOUND = re.compile(r"-nc\b|non-?commercial|research", re.IGNORECASE)
+_BOUND = re.compile(r"-nc\b|(non?|not for)[- ]?commercial|research|academic|educational", re.IGNORECASE)
 
 _WITHOUT = {
     "landmarks": "cannot be fitted",

@@ -168,7 +168,10 @@ def _framed(model: MorphableModel, rotation: Array) -> ScaledOrthographic:
     """Return a camera that shows the mean's head, with half as much again around the face, in the picture."""
     points = (model.mean @ rotation.T)[:, :2]
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = 0.9 * SIDE / float((high - low).max())
+    size = float((high - low).max())
+    if size == 0.0:
+        raise ModelError(f"model {model.name!r}: expected a surface to draw, got vertices in one place")
+    scale = 0.9 * SIDE / size
     return ScaledOrthographic(rotation, (SIDE - 1.0) / 2.0 - scale * 0.5 * (low + high), scale)
 
 

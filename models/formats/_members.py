@@ -3,7 +3,8 @@
 Archives are zips and tars, plain or packed with gzip, bzip2 or xz, told apart by their first bytes. Nobody vouches for
 them: a member whose name is absolute or climbs with `..`, and any link or device, condemns the whole archive; sizes
 are bounded before anything is unpacked, and a tar is read through a stream that refuses to go further than that, since
-its own headers decide how much its reader asks for.
+its own headers decide how much its reader asks for. Headers are bounded more tightly: the time that `tarfile` takes for
+an extended one grows with the square of its size.
 """
 
 import bz2
@@ -24,6 +25,9 @@ MAX_MEMBER_BYTES = 2**24
 MAX_TOTAL_BYTES = 2**30
 MAX_MEMBERS = 10_000
 """What one file, all files of an archive, and their number may come to; ICT-FaceKit's are 2.6 MB, 405 MB and 161."""
+
+MAX_HEADER_BYTES, MAX_HEADERS_BYTES = 2**11, 2**23
+"""What one header of a tar, and all of them, may come to; with long names and attributes, half a kilobyte is usual."""
 
 DAMAGE = (
     *(OSError, EOFError, RuntimeError, MemoryError, ValueError, OverflowError, IndexError),
@@ -64,7 +68,7 @@ def first_names(path: Path, within: int = 2**26) -> Iterator[PurePosixPath]:
             with zipfile.ZipFile(path) as archive:
                 yield from map(PurePosixPath, archive.namelist())
         else:
-            with _opened_tar(path, within) as tar:
+            with _opened_tar(path, within) as (tar, _):
                 for member in tar:
                     yield PurePosixPath(member.name)
     except DAMAGE:
@@ -96,14 +100,13 @@ def _in_zip(path: Path, wanted: Wanted) -> Iterator[tuple[PurePosixPath, bytes]]
 
 
 def _in_tar(path: Path, wanted: Wanted) -> Iterator[tuple[PurePosixPath, bytes]]:
-    with _opened_tar(path, MAX_TOTAL_BYTES) as archive:
+    with _opened_tar(path, MAX_TOTAL_BYTES) as (archive, stream):
         for count, member in enumerate(archive):
             if count >= MAX_MEMBERS:
                 raise ValueError(f"expected at most {MAX_MEMBERS} members, got more")
             name = _safe(path, member.name, plain=member.isdir() or (member.isreg() and not member.issparse()))
-            file = archive.extractfile(member) if member.isreg() and wanted(name) else None
-            if file is not None:
-                yield name, _bounded(path, name, file.read(MAX_MEMBER_BYTES + 1))
+            if member.isreg() and wanted(name):
+                yield name, _bounded(path, name, stream.content(member))
 
 
 def _safe(path: Path, text: str, *, plain: bool) -> PurePosixPath:
@@ -123,28 +126,41 @@ def _bounded(path: Path, name: PurePosixPath, content: bytes) -> bytes:
 
 
 @contextmanager
-def _opened_tar(path: Path, within: int) -> Iterator[tarfile.TarFile]:
-    """Open a tar, packed or not, of which no more than `within` bytes will be unpacked."""
+def _opened_tar(path: Path, within: int) -> Iterator[tuple[tarfile.TarFile, "_BoundedStream"]]:
+    """Open a tar, packed or not, of which no more than `within` bytes will be unpacked; also yield its stream."""
     with path.open("rb") as file:
         start = file.read(6)
         file.seek(0)
         unpack = next((unpack for magic, unpack in _PACKED if start.startswith(magic)), None)
-        stream = cast(IO[bytes], _BoundedStream(file if unpack is None else unpack(file), within))
-        with tarfile.open(fileobj=stream, mode="r:") as archive:
-            yield archive
+        stream = _BoundedStream(file if unpack is None else unpack(file), within)
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as archive:
+            yield archive, stream
 
 
 class _BoundedStream:
-    """The part of a binary stream that `tarfile` uses, up to `limit` bytes from its start."""
+    """The part of a binary stream that `tarfile` uses for headers, up to `limit` bytes from its start."""
 
     def __init__(self, stream: Any, limit: int) -> None:
-        self._stream, self._limit = stream, limit
+        self._stream, self._limit, self._headers_left = stream, limit, MAX_HEADERS_BYTES
 
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= 2 * MAX_MEMBER_BYTES:
-            raise ValueError(f"expected pieces of at most {2 * MAX_MEMBER_BYTES} bytes, got one of {size}")
+        if not 0 <= size <= min(MAX_HEADER_BYTES, self._headers_left):
+            raise ValueError(
+                f"expected headers of at most {MAX_HEADER_BYTES} bytes, {MAX_HEADERS_BYTES} in all, got one of {size}"
+            )
+        self._headers_left -= size
         self._check(self._stream.tell() + size)
         return self._stream.read(size)
+
+    def content(self, member: tarfile.TarInfo) -> bytes:
+        """Return what a plain file of the tar holds, of more than MAX_MEMBER_BYTES one byte more than that."""
+        size = min(member.size, MAX_MEMBER_BYTES + 1)
+        self._check(member.offset_data + size)
+        self._stream.seek(member.offset_data)
+        content: bytes = self._stream.read(size)
+        if len(content) < size:
+            raise EOFError(f"{member.name}: expected {size} bytes, got {len(content)}")
+        return content
 
     def seek(self, offset: int) -> int:
         self._check(offset)

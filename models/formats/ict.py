@@ -147,7 +147,8 @@ def _read(path: Path, topology: Topology) -> MorphableModel:
 
 def _is_part(name: PurePosixPath) -> bool:
     """Return whether a file can be one of the model's: an OBJ or the indices, in FaceXModel or at the top."""
-    return name.parent.name in ("", _FOLDER) and (name.suffix == ".obj" or name.name == _INDICES)
+    hidden = name.name.startswith(".")  # a Mac puts its own `._NAME` beside each file
+    return name.parent.name in ("", _FOLDER) and not hidden and (name.suffix == ".obj" or name.name == _INDICES)
 
 
 def _positions(content: bytes, count: int) -> Array:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 
 MAX_BYTES = 2**31
-MAX_NUMBERS = 2**28  # of a matrix; the largest of these models' has an eighth of it
+MAX_NUMBERS = 2**27  # of a matrix; the largest of these models' has a quarter of it
 MAX_AXES = 32
 MAX_FIELDS = 1000
 HEADER = 128

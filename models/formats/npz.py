@@ -21,6 +21,7 @@ from ..files import atomic_write
 from ..morphable_model import JawContour, LandmarkEmbedding, MorphableModel, UVMap, flatten
 
 SCHEMA = 1
+MAX_TEXT_BYTES = 2**22  # of one text, or one list of texts
 _BASES = ("identity", "expression", "albedo")
 _NESTED = {"landmarks": LandmarkEmbedding, "landmarks_contour": LandmarkEmbedding, "contour": JawContour, "uv": UVMap}
 _TEXTS = {"name": 0, "licence": 0, "citation": 0, "expression_names": 1}  # number of axes
@@ -89,6 +90,8 @@ def _made(kind: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
 def _text(name: str, value: NDArray[Any]) -> Any:
     if value.dtype.kind != "U" or value.ndim != _TEXTS[name]:
         raise ModelError(f"{name}: expected text with {_TEXTS[name]} axes, got {value.dtype} with {value.ndim}")
+    if max(value.nbytes, value.size) > MAX_TEXT_BYTES:
+        raise ModelError(f"{name}: expected texts of at most {MAX_TEXT_BYTES} bytes, got more")
     return value.tolist()
 
 

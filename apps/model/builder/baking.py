@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from ....models.morphable_model import UVMap
 from ....render.cameras import ScaledOrthographic
-from ....render.rasterizer import Fragments, interpolate, rasterize
+from ....render.rasterizer import Fragments, rasterize
 
 Array = NDArray[np.float64]
 
@@ -21,16 +21,6 @@ def texel_fragments(uv: UVMap, size: int) -> Fragments:
     x, y = uv.coordinates.astype(np.float64).T * size
     flat = np.stack([x - 0.5, size - 0.5 - y, np.zeros_like(x)], axis=1)
     return rasterize(ScaledOrthographic(np.eye(3), np.zeros(2), 1.0), flat, uv.triangles, size, size, cull="none")
-
-
-def bake(uv: UVMap, triangles: NDArray[np.int32], values: Array, size: int) -> Array:
-    """Return the texture (size, size, C) of values (N, C) at the model's vertices; triangles (T, 3) are the model's.
-
-    What is a function of place is painted by baking the vertices and applying the function to each texel of the result.
-    """
-    fragments = texel_fragments(uv, size)
-    texture = interpolate(fragments, triangles, values)
-    return with_gutters(texture, fragments.covered)
 
 
 def with_gutters(texture: Array, covered: NDArray[np.bool_]) -> Array:
