@@ -63,7 +63,7 @@ def load_model(name_or_path: str | Path = "default", **options: Any) -> Morphabl
     """Load a morphable model: a name in the store, or a path to a model file or folder.
 
     `options` go to the reader of the file's format, such as `topology` of ICT-FaceKit. Landmarks that were found for a
-    file (see `sidecar.py`) are taken from beside it.
+    file (see `sidecar.py`) are taken from beside it, unless there are options: those may make another mesh of it.
 
     ModelError where there is no such name or file, or the file is not a valid model; InvalidInputError for an option
     that the format does not have.
@@ -149,7 +149,7 @@ def _read(path: Path, options: dict[str, Any]) -> MorphableModel:
         raise InvalidInputError(f"{path}: options of {kind.title}: {problem}") from None
     model: MorphableModel = read_model(path, **options)
     beside = sidecar_path(path)
-    return with_sidecar(model, beside) if beside.is_file() else model
+    return with_sidecar(model, beside) if beside.is_file() and not options else model
 
 
 def _module(kind: Format) -> ModuleType:

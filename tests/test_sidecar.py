@@ -143,6 +143,20 @@ def test_loading_a_file_takes_the_landmarks_beside_it(tmp_path: Path, monkeypatc
     assert load_model("face").hash == loaded.hash
 
 
+def test_options_of_the_reader_may_make_another_mesh_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_model(path: Path, *, part: str = "all") -> MorphableModel:
+        return BARE
+
+    file = tmp_path / "face.npz"
+    write_model(file, BARE)
+    write_sidecar(sidecar_path(file), BARE, landmarks=FOUND)
+    monkeypatch.setattr("facefit.models.formats.npz.read_model", read_model)
+    assert load_model(file).landmarks is not None
+    assert load_model(file, part="face").landmarks is None
+
+
 def test_loading_a_folder_takes_the_landmarks_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads_folders: Callable[[Path], None]
 ) -> None:
