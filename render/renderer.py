@@ -10,10 +10,10 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..models.colour import to_uint8
 from ..models.errors import FacefitError, InvalidInputError, MissingDependencyError
 from . import rasterizer
 from .cameras import Camera, checked_camera
-from .colour import to_uint8
 from .compositing import magnified, reduced
 from .rasterizer import Cull, Fragments, checked_size
 from .shading import shade_fragments

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..models.arrays import checked_array
+from ..models.colour import linear_to_srgb
 from . import spherical_harmonics
 from .cameras import Camera
-from .colour import linear_to_srgb
 from .mesh import checked_mesh
 from .normals import normalised, vertex_normals
 from .rasterizer import Fragments, interpolate

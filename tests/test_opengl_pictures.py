@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from opengl_scenes import PIXELS, bowl, sphere, views
 
+from facefit.models.colour import linear_to_srgb, srgb_to_linear, to_uint8
 from facefit.models.errors import InvalidInputError
 from facefit.models.morphable_model import UVMap
 from facefit.models.store import load_model
 from facefit.render.cameras import FRONTAL, Perspective, ScaledOrthographic, rotation_from_angles
-from facefit.render.colour import linear_to_srgb, srgb_to_linear, to_uint8
 from facefit.render.compositing import over
 from facefit.render.opengl.context import OpenGLError
 from facefit.render.opengl.look import Maps, Phong

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facefit.models.colour import decoding_slope, linear_to_srgb, srgb_to_linear, to_uint8
 from facefit.models.errors import InvalidInputError
 from facefit.render.cameras import FRONTAL, Perspective, ScaledOrthographic, rotation_from_angles
-from facefit.render.colour import linear_to_srgb, srgb_to_linear, to_uint8
 from facefit.render.compositing import magnified, over, reduced
 from facefit.render.rasterizer import rasterize
 from facefit.render.renderer import NumbaRenderer, Renderer, make_renderer
@@ -276,3 +276,9 @@ def test_a_sliver_of_an_image_is_drawn():
     vertices, triangles = sphere(12)
     picture = NumbaRenderer().draw(VIEW, vertices, triangles, 1, 65000)
     assert picture.shape == (1, 65000, 4)
+
+
+def test_slope_of_srgb_decoding_is_its_derivative() -> None:
+    values, step = np.array([0.001, 0.02, 0.04, 0.05, 0.3, 0.9, 0.999]), 1e-6
+    difference = (srgb_to_linear(values + step) - srgb_to_linear(values - step)) / (2.0 * step)
+    np.testing.assert_allclose(decoding_slope(values), difference, rtol=1e-6)

@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from ...fitting.detection import View
 from ...fitting.landmarks import POLYLINES
 from ...fitting.results import FitResult
+from ...models.colour import srgb_to_linear
 from ...models.errors import InvalidInputError
 from ...models.morphable_model import MorphableModel
 from ...render.cameras import Camera, ScaledOrthographic, rotation_from_angles
-from ...render.colour import srgb_to_linear
 from ...render.compositing import over
 from ...render.drawing import BACKGROUND, Colour, Panel, draw_label, draw_points, draw_polylines, montage
 from ...render.normals import normalised, vertex_normals

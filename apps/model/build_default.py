@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from ...fitting.dlib_detector import DlibDetector
 from ...fitting.landmarks import COUNT, GROUPS, LIP_PAIRS, OUTER_EYE_CORNERS
+from ...models.colour import linear_to_srgb, to_uint8
 from ...models.formats.npz import write_model
 from ...models.morphable_model import LandmarkEmbedding, MorphableModel, UVMap
-from ...render.colour import linear_to_srgb, to_uint8
 from .builder.albedo import albedo, mean_paint, surface_canvas
 from .builder.atlas import make_atlas
 from .builder.baking import texel_fragments, with_gutters

@@ -17,10 +17,10 @@ from scipy.ndimage import distance_transform_edt
 
 from ...fitting.detection import FaceDetector
 from ...fitting.landmarks import COUNT, JAW, MIRROR
+from ...models.colour import to_uint8
 from ...models.errors import ModelError
 from ...models.morphable_model import LandmarkEmbedding, MorphableModel
 from ...render.cameras import ScaledOrthographic, rotation_from_angles
-from ...render.colour import to_uint8
 from ...render.normals import vertex_normals
 from ...render.rasterizer import rasterize
 from ...render.shading import shade_fragments

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import checked_array
+from ..colour import decoding_slope, srgb_to_linear
 from ..errors import ModelError
 from ..morphable_model import Floats
 
@@ -58,11 +59,8 @@ def linear_albedo(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return the linear reflectance (N, 3) and its modes (A, N, 3) of sRGB colours 0-1 (the mean clipped to that)."""
     colour = np.clip(mean, 0.0, 1.0)
-    base = (colour + 0.055) / 1.055
-    dark = colour <= 0.04045
-    slope = np.where(dark, 1.0 / 12.92, 2.4 / 1.055 * base**1.4)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.where(dark, colour / 12.92, base**2.4), (modes * slope).astype(np.float32)
+        return srgb_to_linear(colour), (modes * decoding_slope(colour)).astype(np.float32)
 
 
 def vertex_embedding(vertices: NDArray[np.integer], triangles: NDArray[np.integer]) -> tuple[Any, Floats] | None:

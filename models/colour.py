@@ -18,6 +18,12 @@ def srgb_to_linear(srgb: ArrayLike) -> Array:
     return _decoded(np.clip(given.astype(np.float64), 0.0, 1.0))
 
 
+def decoding_slope(srgb: ArrayLike) -> Array:
+    """Return the derivative of `srgb_to_linear` at values 0-1 of any shape."""
+    value = np.asarray(srgb, dtype=np.float64)
+    return np.where(value <= 0.04045, 1.0 / 12.92, 2.4 / 1.055 * ((value + 0.055) / 1.055) ** 1.4)
+
+
 def linear_to_srgb(linear: ArrayLike) -> Array:
     """Return sRGB values 0-1 of linear values of any shape; clipped to 0-1 first."""
     value = np.clip(np.asarray(linear, dtype=np.float64), 0.0, 1.0)
