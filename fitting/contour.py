@@ -18,10 +18,10 @@ perpendicular to the line of sight, so its image direction n is the outline's no
 
 across the outline the point counts in full, along it only weakly, since where along the jaw a point was put means
 little. Points farther than GATE times the face's size from any outline stay fixed, and so do those that lie beyond its
-end, where the ear or the hair takes over. Matching and solving take turns, and two rules make them settle: a point that
-has slid goes on sliding up to STICKY_GATE, or it would come and go; and after FREE_MATCHINGS rounds a point that still
-comes and goes, or jumps by more than JUMP times the face's size, from one branch of the outline to another and back, is
-left fixed for good.
+end, where the ear or the hair takes over. Matching and solving take turns, and three rules make them settle: a point
+that has slid goes on sliding up to STICKY_GATE, or it would come and go; one that has slid off all the same is left
+fixed for good; and so is, after FREE_MATCHINGS rounds, one that still jumps by more than JUMP times the face's size,
+from one branch of the outline to another and back.
 """
 
 from dataclasses import dataclass
@@ -101,15 +101,11 @@ def match_contour(
 
 
 def jumping(before: ContourMatch, after: ContourMatch, state: PoseAndShape, face_size: float) -> NDArray[np.intp]:
-    """Return the landmarks whose places in two matchings lie more than JUMP times `face_size`, mm, apart.
-
-    Those that slide in one of them only are among them.
-    """
+    """Return the landmarks whose places in two matchings lie more than JUMP times `face_size`, mm, apart."""
     common, i, j = np.intersect1d(before.landmarks, after.landmarks, assume_unique=True, return_indices=True)
     apart = before.mean[i] - after.mean[j]
     apart += np.tensordot(state.coefficients, before.basis[:, i] - after.basis[:, j], axes=1)
-    far = common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) > JUMP * face_size]
-    return np.concatenate([far, np.setxor1d(before.landmarks, after.landmarks, assume_unique=True)])
+    return common[np.linalg.norm(apart @ state.rotation[:2].T, axis=1) > JUMP * face_size]
 
 
 def on_outline(basis: PointBasis, match: ContourMatch, weights: Array) -> tuple[Array, Array, NDArray[np.floating]]:

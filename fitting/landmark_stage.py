@@ -223,8 +223,10 @@ def _finish(
     iterations, allowed = 0, np.ones(len(task.observed), dtype=bool)
     for matching in range(task.options.max_matchings):
         before, match = match, match_contour(task.model, state, task.observed, match, allowed)
-        if before is not None and matching >= FREE_MATCHINGS:
-            allowed[jumping(before, match, state, task.model.face_size)] = False
+        if before is not None:
+            allowed[np.setdiff1d(before.landmarks, match.landmarks)] = False
+            if matching >= FREE_MATCHINGS:
+                allowed[jumping(before, match, state, task.model.face_size)] = False
         problem = task.problem(scale, match)
         outcome = minimise(problem, state, step, deadline, held)
         state, held, iterations = outcome.state, outcome.held, iterations + outcome.iterations
