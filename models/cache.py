@@ -1,9 +1,9 @@
 """Parsed models kept as facefit's own files, for formats that take seconds to read.
 
-A source is known by its absolute path and by name, size and modification time of its files (of a folder's, to a
-depth of two). Its cached file is named
-after the path, the reader and its options, and after all the rest, which leaves one file per source: a new state
-replaces the old one. The cache is a convenience: where it cannot be read or written, the source is read, in silence.
+A source is known by its absolute path and by name, size and modification time of its files (of a folder's, to a depth
+of two). Its cached file is named after the path, the reader and its options, and after all the rest, which leaves one
+file per source: a new state replaces the old one. The cache is a convenience: where it cannot be read or written, the
+source is read, in silence.
 """
 
 import hashlib
@@ -11,12 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from .errors import ModelError, OutputError
-from .files import atomic_write
-from .formats.npz import SCHEMA, read_model
-from .morphable_model import MorphableModel, flatten
+from .formats.npz import SCHEMA, read_model, write_model
+from .morphable_model import MorphableModel
 
 
 def cache_folder() -> Path:
@@ -39,8 +36,7 @@ def cached_model(path: Path, read: Callable[[], MorphableModel], reader: str, **
     model = read()
     with suppress(OutputError, OSError):
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with atomic_write(place) as file:  # not compressed: that would take longer than reading the source
-            np.savez(file, schema=np.asarray(SCHEMA), **flatten(model))  # type: ignore[arg-type]  # stubs < 2.3
+        write_model(place, model, compressed=False)  # compressing would take longer than reading the source
         for older in place.parent.glob(f"{place.name.partition('.')[0]}.*.npz"):
             if older != place:
                 older.unlink(missing_ok=True)

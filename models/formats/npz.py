@@ -27,8 +27,10 @@ _NESTED = {"landmarks": LandmarkEmbedding, "landmarks_contour": LandmarkEmbeddin
 _TEXTS = {"name": 0, "licence": 0, "citation": 0, "expression_names": 1}  # number of axes
 
 
-def write_model(path: str | Path, model: MorphableModel, *, quantised: bool = False) -> None:
+def write_model(path: str | Path, model: MorphableModel, *, quantised: bool = False, compressed: bool = True) -> None:
     """Write `model` to `path`; with `quantised`, its bases as 16-bit integers (half the size, see the module's text).
+
+    Not `compressed`, it is written and read several times faster, and takes more room.
 
     OutputError where the file cannot be written.
     """
@@ -37,7 +39,7 @@ def write_model(path: str | Path, model: MorphableModel, *, quantised: bool = Fa
         if name in arrays and len(arrays[name]):
             arrays |= _quantise(name, arrays[name])
     with atomic_write(path) as file:
-        np.savez_compressed(file, **arrays)
+        (np.savez_compressed if compressed else np.savez)(file, **arrays)
 
 
 def recognises(path: Path) -> bool:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ....models.morphable_model import UVMap
 from .head import Head
 from .parametrization import boundary_loops, flatten
-from .regions import connected_parts
+from .regions import centred_base, connected_parts, from_eyes
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int32]
@@ -95,8 +95,8 @@ def make_atlas(head: Head, shape: Array) -> UVMap:
     Every triangle gets a positive area, no two overlap, charts stay 4 texels of 512 apart, and the mirror image of the
     coordinates of a triangle's corners, (1 - u, v), are those of the mirrored triangle's.
     """
-    base = _from_eyes(head, head.vertices(head.base))
-    shape = _from_eyes(head, 0.5 * (shape + shape[head.mirror] * (-1.0, 1.0, 1.0)))
+    base = centred_base(head)
+    shape = from_eyes(head, 0.5 * (shape + shape[head.mirror] * (-1.0, 1.0, 1.0)))
     kind, right = chart_kinds(head), base[head.triangles][:, :, 0].mean(axis=1) < 0.0
     # Each copy of a vertex has a key: its chart, 2 kind + right, and itself. The skin is one chart but for its seam.
     sided = (kind != SKIN)[:, None] | _seam(head, base)[head.triangles]
@@ -127,7 +127,7 @@ def chart_kinds(head: Head) -> NDArray[np.intp]:
     What lies inside an eyeball, together with the lips' ring, cuts the bags of the eyes and the mouth off the skin.
     """
     base, triangles = head.vertices(head.base), head.triangles
-    directions = np.stack([_eye_directions(head, base, side) for side in (0, 1)])
+    directions = np.stack([_from_eyeball(head, base, side) for side in (0, 1)])
     in_eyeball = head.is_skin & (np.linalg.norm(directions, axis=2) < 1.0).any(axis=0)
     ring = np.isin(np.arange(head.n_vertices), head.lip_ring)
     part = connected_parts(head, head.is_skin & ~ring & ~in_eyeball)
@@ -149,11 +149,7 @@ def chart_kinds(head: Head) -> NDArray[np.intp]:
     return kind
 
 
-def _from_eyes(head: Head, vertices: Array) -> Array:
-    return vertices - vertices[head.is_eye].mean(axis=0)
-
-
-def _eye_directions(head: Head, base: Array, side: int) -> Array:
+def _from_eyeball(head: Head, base: Array, side: int) -> Array:
     """Return all vertices (N, 3) of the base mesh as seen from the centre of an eyeball, in units of its radius."""
     helper = head.base[head.helpers[side]]
     centre = helper.mean(axis=0)
@@ -178,7 +174,7 @@ def _twins(chart: Indices, vertex: Indices, head: Head) -> Indices:
 
 def _eye_disc(head: Head, vertices: Indices, back: bool) -> Array:
     """Return where vertices (n,) of the left eyeball lie in the unit disc about the front or the back pole."""
-    x, y, z = _eye_directions(head, head.vertices(head.base)[vertices], 0).T
+    x, y, z = _from_eyeball(head, head.vertices(head.base)[vertices], 0).T
     if back:
         x, z = -x, -z
     radius = np.interp(np.degrees(np.arccos(np.clip(z, -1.0, 1.0))), EYE_PROFILE_DEG, EYE_PROFILE)

@@ -93,7 +93,11 @@ def regions(head: Head, landmarks: LandmarkEmbedding) -> dict[str, Mask]:
 
 def centred_base(head: Head) -> Array:
     """Return the base mesh (N, 3), mm from the midpoint of the eyeballs."""
-    vertices = head.vertices(head.base)
+    return from_eyes(head, head.vertices(head.base))
+
+
+def from_eyes(head: Head, vertices: Array) -> Array:
+    """Return `vertices` (N, 3) of the model, mm, with the midpoint of their eyeballs for an origin."""
     return vertices - vertices[head.is_eye].mean(axis=0)
 
 
