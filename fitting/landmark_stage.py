@@ -22,13 +22,11 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
-from ..models.point_basis import PointBasis
-from ..render.cameras import ScaledOrthographic
-from .contour import FREE_MATCHINGS, ContourMatch, jumping, match_contour, on_outline
 from .gauss_newton import GaussNewtonOptions, Outcome, minimise
 from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic
 from .landmark_noise import LandmarkNoise
 from .landmark_problem import POSE, LandmarkProblem, PoseAndShape
+from .landmark_task import JawMatching, LandmarkTask, energy_terms, landmark_task, parameters_of, state_of
 from .landmarks import JAW, LandmarkConvention
 from .parameters import FaceParameters
 from .ridge import minimise_bounded_quadratic
@@ -71,6 +69,12 @@ class LandmarkFit:
     final_energy: dict[str, float]  # nats by term
     covariance: Array  # (6 + K + E, 6 + K + E) of a step, see landmark_problem
     landmarks: Array  # (68, 2) px, the model's points as matched: on the outline where they slide
+    task: LandmarkTask  # what was fitted, for the stages that follow
+
+    @property
+    def landmark_energy(self) -> float:
+        """The landmarks' part of the final energy, nats."""
+        return self.final_energy["landmarks"]
 
 
 MAX_AVERTED = 0.2
@@ -101,84 +105,29 @@ def fit_landmark_stage(
 
     DegenerateConfigurationError where the points do not determine a pose, or show a face from behind.
     """
-    task = _task(model, observed, noise, convention is LandmarkConvention.CONTOUR, options)
-    state = _state(start)
-    initial = _energy_terms(task.problem(state.scale), state, model.n_identity)
+    task = landmark_task(model, observed, noise, convention, options.identity_prior, options.expression_prior)
+    state = state_of(start)
+    initial = energy_terms(task.problem(state.scale), state, model.n_identity)
     _require_facing(state)
-    state, held = _alternate(task, state)
-    outcome, problem, iterations = _finish(task, state, held, deadline)
+    state, held = _alternate(task, state, options.alternations)
+    outcome, problem, iterations = _finish(task, state, held, options, deadline)
     equations = outcome.equations or problem.normal_equations(outcome.state)
     landmarks = problem.projected(outcome.state)
     implausible = _implausible(outcome.state, landmarks, task)
     return LandmarkFit(
-        parameters=_parameters(outcome.state, model.n_identity),
+        parameters=parameters_of(outcome.state, model.n_identity),
         status=FitStatus.DEGENERATE if implausible else outcome.status,
         message=implausible or outcome.status.value,
         iterations=iterations,
         initial_energy=initial,
-        final_energy=_energy_terms(problem, outcome.state, model.n_identity),
+        final_energy=energy_terms(problem, outcome.state, model.n_identity),
         covariance=inverse_positive_definite(equations.matrix),
         landmarks=landmarks,
+        task=task,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """One call's constants."""
-
-    model: MorphableModel
-    basis: PointBasis
-    observed: Array  # (68, 2) px
-    noise: LandmarkNoise
-    sliding: bool
-    options: LandmarkStageOptions
-    pairs: NDArray[np.intp]  # (Q, 2) opening pairs whose points both count
-    precision: Array  # (P,) 1 / sigma^2 of the coefficients' priors
-    lower: Array  # (P,)
-    upper: Array  # (P,)
-
-    def problem(
-        self, scale: float, match: ContourMatch | None = None, counted: NDArray[np.bool_] | None = None
-    ) -> LandmarkProblem:
-        """Return the energy for a face of the given camera scale (px/mm), with the jaw's points on `match`.
-
-        Only the points `counted` (68,) take part; None stands for all.
-        """
-        weights = self.noise.weights(scale * self.model.face_size)
-        if counted is not None:
-            weights *= counted
-        if match is None:
-            whitening = weights[:, None, None] * np.eye(2)
-            mean, basis = self.basis.mean, self.basis.basis
-        else:
-            whitening, mean, basis = on_outline(self.basis, match, weights)
-        return LandmarkProblem(
-            mean, basis, self.observed, whitening, self.pairs, self.noise.opening_correlation,
-            self.precision, self.lower, self.upper,
-        )  # fmt: skip
-
-
-def _task(
-    model: MorphableModel, observed: Array, noise: LandmarkNoise, sliding: bool, options: LandmarkStageOptions
-) -> _Task:
-    unbounded = np.full(model.n_identity, np.inf)
-    return _Task(
-        model=model,
-        basis=model.contour_landmark_basis if sliding else model.semantic_basis,
-        observed=np.where(np.isfinite(noise.sigma)[:, None], observed, 0.0),
-        noise=noise,
-        sliding=sliding,
-        options=options,
-        pairs=noise.pairs,
-        precision=np.concatenate(
-            [np.full(model.n_identity, options.identity_prior), options.expression_prior / model.expression_sigma**2]
-        ),
-        lower=np.concatenate([-unbounded, model.expression_lower]),
-        upper=np.concatenate([unbounded, model.expression_upper]),
-    )
-
-
-def _alternate(task: _Task, state: PoseAndShape) -> tuple[PoseAndShape, NDArray[np.int8]]:
+def _alternate(task: LandmarkTask, state: PoseAndShape, alternations: int) -> tuple[PoseAndShape, NDArray[np.int8]]:
     """Take turns between closed-form ridges for expression and identity and the Gold Standard camera.
 
     The state comes with its camera, and the joint finish moves it: rounds begin and end with the ridges. Returns also
@@ -188,7 +137,7 @@ def _alternate(task: _Task, state: PoseAndShape) -> tuple[PoseAndShape, NDArray[
     if task.sliding:
         weights[JAW] = 0.0
     split, held = task.model.n_identity, np.zeros(POSE + len(task.precision), dtype=np.int8)
-    for alternation in range(task.options.alternations):
+    for alternation in range(alternations):
         c = state.coefficients.copy()
         if alternation:
             camera = fit_scaled_orthographic(task.basis.positions(c), task.observed, weights)
@@ -207,27 +156,26 @@ def _alternate(task: _Task, state: PoseAndShape) -> tuple[PoseAndShape, NDArray[
 
 
 def _finish(
-    task: _Task, state: PoseAndShape, held: NDArray[np.int8] | None, deadline: float
+    task: LandmarkTask,
+    state: PoseAndShape,
+    held: NDArray[np.int8] | None,
+    options: LandmarkStageOptions,
+    deadline: float,
 ) -> tuple[Outcome[PoseAndShape], LandmarkProblem, int]:
     """Minimise jointly, from bounds thought to hold; returns also the problem solved and the number of solves.
 
     Where the jaw slides, one step follows each matching, until a fresh matching leaves nothing to gain.
     """
-    scale, solver = state.scale, task.options.solver
+    scale, solver = state.scale, options.solver
     if not task.sliding:
         problem = task.problem(scale)
         outcome = minimise(problem, state, solver, deadline, held)
         return outcome, problem, outcome.iterations
     step = replace(solver, max_iterations=1, tolerance=MATCHING_TOLERANCE)
-    match: ContourMatch | None = None
-    iterations, allowed = 0, np.ones(len(task.observed), dtype=bool)
-    for matching in range(task.options.max_matchings):
-        before, match = match, match_contour(task.model, state, task.observed, match, allowed)
-        if before is not None:
-            allowed[np.setdiff1d(before.landmarks, match.landmarks)] = False
-            if matching >= FREE_MATCHINGS:
-                allowed[jumping(before, match, state, task.model.face_size)] = False
-        problem = task.problem(scale, match)
+    matching, iterations = JawMatching(), 0
+    for _ in range(options.max_matchings):
+        matching = matching.again(task, state)
+        problem = task.problem(scale, matching.match)
         outcome = minimise(problem, state, step, deadline, held)
         state, held, iterations = outcome.state, outcome.held, iterations + outcome.iterations
         if outcome.status is not FitStatus.MAX_ITERATIONS:
@@ -244,7 +192,7 @@ def _require_facing(state: PoseAndShape) -> None:
         raise DegenerateConfigurationError("the points show a face from behind: they are mirrored or in another order")
 
 
-def _implausible(state: PoseAndShape, landmarks: Array, task: _Task) -> str | None:
+def _implausible(state: PoseAndShape, landmarks: Array, task: LandmarkTask) -> str | None:
     """Return a sentence where the optimum is no face: a shape far outside the model, or points far from any shape."""
     largest = float(np.abs(state.coefficients[: task.model.n_identity]).max(initial=0.0))
     if largest > MAX_IDENTITY:
@@ -258,27 +206,6 @@ def _implausible(state: PoseAndShape, landmarks: Array, task: _Task) -> str | No
             f"{FitStatus.DEGENERATE.value}: the points lie {100 * error:.0f} % of the face's size from the nearest face"
         )
     return None
-
-
-def _energy_terms(problem: LandmarkProblem, state: PoseAndShape, split: int) -> dict[str, float]:
-    residual = problem.residual(state)
-    priors = 0.5 * problem.precision * state.coefficients**2
-    return {
-        "landmarks": float(0.5 * (residual @ residual)),
-        "identity": float(priors[:split].sum()),
-        "expression": float(priors[split:].sum()),
-    }
-
-
-def _state(parameters: FaceParameters) -> PoseAndShape:
-    camera = parameters.camera
-    coefficients = np.concatenate([parameters.identity, parameters.expression])
-    return PoseAndShape(camera.rotation, camera.translation, camera.scale, coefficients)
-
-
-def _parameters(state: PoseAndShape, split: int) -> FaceParameters:
-    camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
-    return FaceParameters(camera, state.coefficients[:split].copy(), state.coefficients[split:].copy())
 
 
 def inverse_positive_definite(matrix: Array) -> Array:

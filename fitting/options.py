@@ -9,8 +9,9 @@ from ..models.errors import InvalidInputError
 from .landmark_noise import LandmarkNoise, expand_sigma
 from .landmark_stage import LandmarkStageOptions
 from .landmarks import LandmarkConvention
+from .photometric.options import PhotometricOptions
 
-STAGES = ("landmark",)
+STAGES = ("landmark", "photometric")
 """The stages that exist, in the order in which they run."""
 
 
@@ -18,7 +19,7 @@ STAGES = ("landmark",)
 class FitOptions:
     """How to fit one face."""
 
-    stages: tuple[str, ...] = ("landmark",)  # which of STAGES to run, in their order
+    stages: tuple[str, ...] = STAGES  # which of STAGES to run, in their order; without an image the first alone
     landmark_convention: LandmarkConvention | str | None = None
     # What a jaw point means; None: the detector's own, or semantic for landmarks that are given.
     landmark_sigma: float | ArrayLike | None = None
@@ -28,12 +29,14 @@ class FitOptions:
     # Correlation of the errors of the two points of an eyelid or lip pair, 0 to 1; None: the detector's own, or 0.
     max_seconds: float | None = None  # for all stages of one call; past it the fit ends with status TIMEOUT
     landmark: LandmarkStageOptions = field(default_factory=LandmarkStageOptions)
+    photometric: PhotometricOptions = field(default_factory=PhotometricOptions)
 
     def __post_init__(self) -> None:
         """Refuse unknown stages and conventions, and impossible noise and limits."""
         stages = tuple(self.stages) if isinstance(self.stages, Iterable) else (self.stages,)
-        if "landmark" not in stages or len(set(stages)) < len(stages) or not set(stages) <= set(STAGES):
-            raise InvalidInputError(f"stages: expected 'landmark', once, of {', '.join(STAGES)}, got {stages}")
+        if not stages or stages != STAGES[: len(stages)]:
+            known = " or ".join(",".join(STAGES[: n + 1]) for n in range(len(STAGES)))
+            raise InvalidInputError(f"stages: expected {known}, got {','.join(map(str, stages))}")
         object.__setattr__(self, "stages", stages)
         sigma = 1.0 if self.landmark_sigma is None else self.landmark_sigma
         LandmarkNoise(expand_sigma(sigma), self.opening_correlation or 0.0)
@@ -45,5 +48,6 @@ class FitOptions:
             object.__setattr__(self, "landmark_convention", LandmarkConvention(self.landmark_convention))
         if self.max_seconds is not None and not self.max_seconds > 0.0:
             raise InvalidInputError(f"max_seconds: expected a positive number, got {self.max_seconds}")
-        if not isinstance(self.landmark, LandmarkStageOptions):
-            raise InvalidInputError(f"landmark: expected LandmarkStageOptions, got {type(self.landmark).__name__}")
+        for name, kind in (("landmark", LandmarkStageOptions), ("photometric", PhotometricOptions)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise InvalidInputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")

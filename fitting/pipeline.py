@@ -27,6 +27,7 @@ from .landmark_problem import POSE
 from .landmark_stage import LandmarkFit, fit_landmark_stage
 from .landmarks import COUNT, LandmarkConvention, face_box
 from .options import FitOptions
+from .photometric.stage import PhotometricFit, fit_photometric_stage
 from .results import FitResult, StageReport
 from .status import FitStatus
 from .threads import single_threaded_blas
@@ -215,24 +216,39 @@ def _fit_one(session: _Session, face: _Face) -> FitResult:
         return _failure(session, FitStatus.BAD_INPUT, FitStatus.BAD_INPUT.value, face)
     if not used.any():
         return _failure(session, FitStatus.DEGENERATE, f"{FitStatus.DEGENERATE.value}: every point is left out", face)
+    try:
+        with single_threaded_blas():
+            return _run_stages(session, face, noise, convention)
+    except DegenerateConfigurationError as problem:
+        return _failure(session, FitStatus.DEGENERATE, f"{FitStatus.DEGENERATE.value}: {problem}", face)
+
+
+def _run_stages(session: _Session, face: _Face, noise: LandmarkNoise, convention: LandmarkConvention) -> FitResult:
+    """Run the initialiser and the stages on a face whose points are numbers where they count."""
+    assert face.landmarks is not None
+    options, used = session.options, np.isfinite(noise.sigma)
     points = np.where(used[:, None], face.landmarks, 0.0)
     given = InitializerInput(
         session.model, session.image, np.array(face_box(points[used])), points, noise.sigma, convention
     )  # fmt: skip
     started = time.perf_counter()
-    try:
-        with single_threaded_blas():
-            start = session.initializer(given)
-            found = fit_landmark_stage(
-                session.model, points, start, noise, convention, session.options.landmark, session.deadline
-            )
-    except DegenerateConfigurationError as problem:
-        return _failure(session, FitStatus.DEGENERATE, f"{FitStatus.DEGENERATE.value}: {problem}", face)
-    seconds = time.perf_counter() - started
-    report = StageReport(
-        "landmark", found.status, found.iterations, found.initial_energy, found.final_energy, seconds
+    start = session.initializer(given)
+    found = fit_landmark_stage(
+        session.model, points, start, noise, convention, options.landmark, session.deadline
     )  # fmt: skip
-    return _result(session, face, found, noise, report)
+    reports = [_report("landmark", found, time.perf_counter() - started)]
+    refined = None
+    if "photometric" in options.stages and session.image is not None and found.status.usable:
+        started = time.perf_counter()
+        refined = fit_photometric_stage(
+            session.image, found.parameters, found.task, options.photometric, session.deadline
+        )  # fmt: skip
+        reports.append(_report("photometric", refined, time.perf_counter() - started))
+    return _result(session, face, found, refined, noise, tuple(reports))
+
+
+def _report(name: str, found: LandmarkFit | PhotometricFit, seconds: float) -> StageReport:
+    return StageReport(name, found.status, found.iterations, found.initial_energy, found.final_energy, seconds)
 
 
 def landmark_assumptions(
@@ -260,35 +276,50 @@ def _given_sigma(model: MorphableModel, convention: LandmarkConvention) -> Array
     return GIVEN_SIGMA if own is None else own
 
 
-def _result(session: _Session, face: _Face, found: LandmarkFit, noise: LandmarkNoise, report: StageReport) -> FitResult:
+def _result(
+    session: _Session,
+    face: _Face,
+    found: LandmarkFit,
+    refined: PhotometricFit | None,
+    noise: LandmarkNoise,
+    reports: tuple[StageReport, ...],
+) -> FitResult:
+    """Return the result of the last stage that was accepted."""
     assert face.landmarks is not None
-    model, parameters = session.model, found.parameters
+    model, last = session.model, found if refined is None or not refined.accepted else refined
+    assert last.covariance is not None
+    assert last.landmarks is not None
+    parameters = last.parameters
     vertices = model.vertices(parameters.identity, parameters.expression)
-    deviation = np.sqrt(np.maximum(found.covariance.diagonal()[POSE:], 0.0))
+    deviation = np.sqrt(np.maximum(last.covariance.diagonal()[POSE:], 0.0))
     # A point that was left out may be no number: the result shows where the model puts it.
     shown = np.where(
-        (np.abs(face.landmarks) < MAX_COORDINATE).all(axis=1, keepdims=True), face.landmarks, found.landmarks
+        (np.abs(face.landmarks) < MAX_COORDINATE).all(axis=1, keepdims=True), face.landmarks, last.landmarks
     )
-    mean_square = found.final_energy["landmarks"] / np.isfinite(noise.sigma).sum()  # 1/2 |r|^2 over 2 entries a point
-    return FitResult(
-        status=found.status,
-        message=found.message,
+    # 1/2 |r|^2 over 2 entries a point
+    mean_square = last.landmark_energy / np.isfinite(noise.sigma).sum()
+    result = FitResult(
+        status=last.status,
+        message=found.message if last is found else last.status.value,
         camera=parameters.camera,
         identity=parameters.identity,
         expression=parameters.expression,
         identity_std=deviation[: model.n_identity],
         expression_std=deviation[model.n_identity :],
         landmark_sigma=noise.sigma,
-        landmarks_fitted=found.landmarks,
+        landmarks_fitted=last.landmarks,
         landmarks_semantic=parameters.camera.project(model.landmark_positions(vertices))[:, :2],
         vertices=vertices,
         vertices_image=parameters.camera.project(vertices),
         triangles=model.triangles,
         quality=float(1.0 / (1.0 + mean_square)),
-        stages=(report,),
+        stages=reports,
         provenance=session.provenance,
         **replace(face, landmarks=shown).describe(),
     )
+    if refined is None or not refined.accepted:
+        return result
+    return replace(result, albedo=refined.albedo, reflectance=refined.reflectance, lighting=refined.lighting)
 
 
 def _failure(session: _Session, status: FitStatus, message: str, face: _Face) -> FitResult:

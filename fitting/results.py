@@ -33,7 +33,8 @@ class FitResult:
     camera: Camera | None = None
     identity: Array | None = None  # (K,) standard deviations
     expression: Array | None = None  # (E,) units of each coefficient
-    albedo: Array | None = None  # (A,) standard deviations; None until a photometric stage ran
+    albedo: Array | None = None  # (A,) standard deviations of the model's modes; None until a photometric stage ran
+    reflectance: Array | None = None  # (N, 3) linear, 0-1, of each vertex: albedo and what is this face's alone
     lighting: Array | None = None  # (9, 3) spherical harmonics; None until a photometric stage ran
     identity_std: Array | None = None  # (K,) posterior standard deviations
     expression_std: Array | None = None  # (E,) posterior standard deviations, as if no bound were met

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,7 @@ from ..choices import NO_USABLE_FIT, Convention
 
 if TYPE_CHECKING:
     from .datasets import Sample
-    from .evaluators import Evaluation
+    from .evaluation import Evaluation
 
 app = typer.Typer(help="Measure fits against ground truth.", no_args_is_help=True, add_completion=False)
 
@@ -43,6 +43,13 @@ ConventionOption = Annotated[
     Convention | None,
     typer.Option("--convention", help="What jaw points mean; default: semantic if given, the detector's if detected."),
 ]
+Stages = Annotated[
+    str | None,
+    typer.Option("--stages", metavar="NAMES", help="Stages to run, separated by commas; default: the fit's own."),
+]
+Compare = Annotated[
+    bool, typer.Option("--compare", help="Also fit each image with the landmark stage alone, from the same points.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use the first images only.")]
 
 
@@ -67,6 +74,8 @@ def synthetic(
     landmarks: Annotated[SyntheticLandmarks, typer.Option(help="Points to fit.")] = SyntheticLandmarks.EXACT,
     sigma: Sigma = None,
     convention: ConventionOption = None,
+    stages: Stages = None,
+    compare: Compare = False,
     limit: Limit = None,
     csv: Csv = None,
     as_json: Json = False,
@@ -79,8 +88,8 @@ def synthetic(
         folder,
         load_model(model),
         landmarks=landmarks,
-        sigma=sigma,
-        convention=convention,
+        options=_asked(sigma, convention, stages),
+        compare=compare,
         limit=limit,
         track=_track,
     )
@@ -95,6 +104,8 @@ def aflw2000(
     half: Annotated[bool, typer.Option("--half", help="Fit the even points and score the odd ones.")] = False,
     sigma: Sigma = None,
     convention: ConventionOption = None,
+    stages: Stages = None,
+    compare: Compare = False,
     limit: Limit = None,
     csv: Csv = None,
     as_json: Json = False,
@@ -108,8 +119,37 @@ def aflw2000(
         load_model(model),
         landmarks=landmarks,
         half=half,
-        sigma=sigma,
-        convention=convention,
+        options=_asked(sigma, convention, stages),
+        compare=compare,
+        limit=limit,
+        track=_track,
+    )
+    _finish(evaluation, csv, as_json)
+
+
+@app.command()
+def clip(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A rendered clip; its truth is the .npz beside it.")],
+    model: Model = "default",
+    step: Annotated[int, typer.Option("--step", min=1, help="Take every STEP-th frame.")] = 1,
+    sigma: Sigma = None,
+    convention: ConventionOption = None,
+    stages: Stages = None,
+    compare: Compare = False,
+    limit: Limit = None,
+    csv: Csv = None,
+    as_json: Json = False,
+) -> None:
+    """Frames of a clip, one by one, from detected points: landmarks, and the closure of each eye against the truth."""
+    from ...models.store import load_model
+    from .evaluators import evaluate_clip
+
+    evaluation = evaluate_clip(
+        video,
+        load_model(model),
+        step=step,
+        options=_asked(sigma, convention, stages),
+        compare=compare,
         limit=limit,
         track=_track,
     )
@@ -150,6 +190,13 @@ def scan(
     }
     lines = (f"{name:<10} {value if isinstance(value, bool) else f'{value:.6g}'}" for name, value in figures.items())
     typer.echo(json.dumps(figures) if as_json else "\n".join(lines))
+
+
+def _asked(sigma: float | None, convention: Convention | None, stages: str | None) -> dict[str, Any]:
+    """Return the fields of FitOptions that were asked for; the others keep their defaults."""
+    names = None if stages is None else tuple(name.strip() for name in stages.split(","))
+    asked = {"landmark_sigma": sigma, "landmark_convention": convention, "stages": names}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _track(samples: "Sequence[Sample]") -> "Iterable[Sample]":

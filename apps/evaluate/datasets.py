@@ -14,7 +14,7 @@ AFLW2000 turns the head the other way and composes its angles in another order. 
 side a face looks to and its bin, which is all that is asked of it here; it is not our yaw to the degree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Sample:
     yaw: float  # degrees, > 0: nose towards image right
     landmarks_noisy: Array | None = None  # (68, 2) px, the same with noise
     scan: Scan | None = None
+    hair: bool = False  # whether hair may cover the forehead
+    closure: Mapping[str, float] | None = None  # of each eye, "L" and "R" of the subject: 0 open, 1 closed
 
 
 def read_synthetic(folder: str | Path, limit: int | None = None) -> list[Sample]:
@@ -130,7 +132,7 @@ def _aflw2000_sample(path: Path) -> Sample:
         points = data["pt3d_68"]
         yaw = np.degrees(checked_array("Pose_Para", data["Pose_Para"], (1, 7))[0, 1])
     projected = checked_array("68 points", points, (3, COUNT))[:2].T
-    return Sample(path.stem, path, np.ascontiguousarray(projected), -float(checked_array("yaw", yaw, ())))
+    return Sample(path.stem, path, np.ascontiguousarray(projected), -float(checked_array("yaw", yaw, ())), hair=True)
 
 
 def _existing(path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""The photometric stage: pose, shape, light and albedo from the pixels."""

@@ -1,0 +1,64 @@
+"""The part of a model that the photometric stage looks at: its skin, ready to be posed and seen."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...models.morphable_model import MorphableModel
+from .albedo import AlbedoBasis, albedo_basis
+
+Array = NDArray[np.float64]
+
+NOT_SKIN = ("eyes", "teeth", "mouth", "sockets")
+"""Regions whose appearance is not that of a matt surface in distant light."""
+
+FACE_PRIOR, HEAD_PRIOR = 0.9, 0.6
+"""How likely a pixel shows the skin that the model has there: in the face, and where hair and collars are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A model's skin."""
+
+    model: MorphableModel
+    chosen: NDArray[np.intp]  # (N,) its vertices among the model's
+    triangles: NDArray[np.int32]  # (T, 3) indices into `chosen`
+    mean: Array  # (N, 3) mm
+    basis: NDArray[np.floating]  # (N, 3, P) mm per unit: identity, then expression
+    albedo: AlbedoBasis  # of all vertices of the model
+    prior: Array  # (N,) probability that skin is what is seen
+
+    def points(self, coefficients: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
+        """Return the vertices (M, 3) of the given rows, mm, model frame."""
+        return self.mean[rows] + self.basis[rows] @ coefficients.astype(self.basis.dtype)
+
+
+@lru_cache(maxsize=2)
+def skin_surface(model: MorphableModel, deviation: float, length: float) -> Surface:
+    """Return a model's skin with the albedo of `albedo_basis`; kept for the last two models."""
+    return make_surface(model, deviation, length)
+
+
+def make_surface(
+    model: MorphableModel, deviation: float, length: float, dtype: type[np.floating] = np.float32
+) -> Surface:
+    """Return a model's skin, its basis in the given precision."""
+    everywhere = np.ones(model.n_vertices, dtype=bool)
+    skin, face = model.regions.get("skin", everywhere).copy(), model.regions.get("face", everywhere)
+    for name in NOT_SKIN:
+        skin &= ~model.regions.get(name, np.zeros(model.n_vertices, dtype=bool))
+    face = face & skin
+    inside = skin[model.triangles].all(axis=1)
+    chosen, local = np.unique(model.triangles[inside], return_inverse=True)
+    bases = [np.moveaxis(basis[:, chosen], 0, 2) for basis in (model.identity, model.expression) if len(basis)]
+    return Surface(
+        model=model,
+        chosen=chosen.astype(np.intp),
+        triangles=np.ascontiguousarray(local.reshape(-1, 3).astype(np.int32)),
+        mean=np.asarray(model.mean[chosen], dtype=np.float64),
+        basis=np.ascontiguousarray(np.concatenate(bases, axis=2).astype(dtype)),
+        albedo=albedo_basis(model, face, deviation, length),
+        prior=np.where(face[chosen], FACE_PRIOR, HEAD_PRIOR),
+    )

@@ -1,0 +1,132 @@
+"""Which points of the surface the photo shows: one *sample* per pixel, on the triangle that is nearest there.
+
+Samples stay on their points of the surface while the optimiser moves these; a new view is made after that. Normals are
+the smooth surface's when the view is made. From then on a sample's normal moves as its triangle's does,
+
+    n = normalised(n_start + n_triangle - n_triangle,start)
+
+which depends on the three corners alone and agrees with the smooth normal's change where the surface bends alike.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...render.cameras import ScaledOrthographic
+from ...render.normals import normalised, vertex_normals
+from ...render.rasterizer import rasterize
+from ..landmark_problem import PoseAndShape
+from ..mesh_assembly.equations import MeshPattern
+from ._kernels import triangle_normals
+from .levels import Level
+from .surface import Surface
+
+Array = NDArray[np.float64]
+
+RANGES = 8
+"""Number of ranges of triangles that threads share."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The samples (M,) of a level, their triangles (T,) and the vertices (V,) of these."""
+
+    surface: Surface
+    level: Level
+    vertices: NDArray[np.intp]  # (V,) among the surface's
+    triangles: NDArray[np.int32]  # (T, 3) among `vertices`
+    first: NDArray[np.int64]  # (T + 1,) the samples of triangle t are first[t] to first[t + 1]
+    pixels: NDArray[np.intp]  # (M,) flat index of each sample's pixel in the level
+    barycentric: Array  # (M, 3)
+    normals: Array  # (M, 3) unit, camera frame, smooth
+    triangle_normals: Array  # (T, 3) unit, camera frame
+    basis: NDArray[np.floating] = field(repr=False)  # (V, 3, P) of the vertices
+
+    def __len__(self) -> int:
+        """Number of samples M."""
+        return len(self.pixels)
+
+    @property
+    def corners(self) -> NDArray[np.int32]:
+        """(M, 3) the corners of each sample's triangle, among `vertices`."""
+        return np.repeat(self.triangles, np.diff(self.first), axis=0)
+
+    @property
+    def albedo_rows(self) -> NDArray[np.intp]:
+        """(V,) the vertices among the model's."""
+        return self.surface.chosen[self.vertices]
+
+    @cached_property
+    def pattern(self) -> MeshPattern:
+        """Where the triangles land in the normal equations."""
+        return MeshPattern.from_triangles(self.triangles, len(self.vertices))
+
+    @property
+    def colours(self) -> Array:
+        """(M, 3) the photo at the samples' pixels, sRGB 0-1."""
+        return self.level.photo.reshape(-1, 3)[self.pixels].astype(np.float64)
+
+    @cached_property
+    def mesh(self) -> tuple[Any, ...]:
+        """What the kernels know of the triangles."""
+        return self.triangles, self.first, self.triangle_normals
+
+    @cached_property
+    def samples(self) -> tuple[Any, ...]:
+        """What the kernels know of the samples."""
+        return self.barycentric, self.normals
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Yield ranges of triangles with about as many samples each."""
+        ends = np.searchsorted(self.first, np.linspace(0, len(self), RANGES + 1)[1:-1]).tolist()
+        edges = [0, *ends, len(self.triangles)]
+        yield from ((a, b) for a, b in pairwise(edges) if b > a)
+
+    def model_points(self, coefficients: Array) -> Array:
+        """Return the vertices (V, 3), mm, model frame."""
+        surface = self.surface
+        return surface.mean[self.vertices] + self.basis @ coefficients.astype(self.basis.dtype)
+
+    def of_samples(self, values: Array) -> Array:
+        """Return values (V, ...) of the vertices, interpolated at the samples (M, ...)."""
+        return np.einsum("mc,mc...->m...", self.barycentric, values[self.corners])
+
+
+def make_view(surface: Surface, level: Level, state: PoseAndShape, min_cosine: float) -> View:
+    """Return what a level shows of the surface in a state; what is seen more edge-on than `min_cosine` is left out."""
+    points = surface.points(state.coefficients)
+    camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
+    height, width = level.photo.shape[:2]
+    seen = rasterize(level.camera(camera), points, surface.triangles, height, width)
+    smooth = vertex_normals(points, surface.triangles) @ state.rotation.T
+    pixels = np.flatnonzero(seen.triangle >= 0)
+    # The last row and column have no neighbour to be interpolated with.
+    row, column = np.divmod(pixels, width)
+    pixels = pixels[(row < height - 1) & (column < width - 1)]
+    owner = seen.triangle.ravel()[pixels]
+    barycentric = seen.barycentric.reshape(-1, 3)[pixels]
+    normals = normalised(np.einsum("mc,mcx->mx", barycentric, smooth[surface.triangles[owner]]))
+    frontal = np.flatnonzero(normals[:, 2] <= -min_cosine)
+    order = frontal[np.argsort(owner[frontal], kind="stable")]
+    listed, first = np.unique(owner[order], return_index=True)
+    vertices, local = np.unique(surface.triangles[listed], return_inverse=True)
+    triangles = np.ascontiguousarray(local.reshape(-1, 3).astype(np.int32))
+    flat = np.empty((len(triangles), 3))
+    triangle_normals(state.scale * points[vertices] @ state.rotation.T, triangles, flat)
+    return View(
+        surface=surface,
+        level=level,
+        vertices=vertices.astype(np.intp),
+        triangles=triangles,
+        first=np.append(first, len(order)).astype(np.int64),
+        pixels=pixels[order],
+        barycentric=np.ascontiguousarray(barycentric[order]),
+        normals=np.ascontiguousarray(normals[order]),
+        triangle_normals=flat,
+        basis=surface.basis[vertices],
+    )
