@@ -17,7 +17,7 @@ Pose has no prior: its six columns stay in the system, so the posterior of c is 
 alternation between pose and coefficients would hold fixed and thereby overstate what the photo says.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +103,25 @@ class LandmarkProblem:
             state.scale * float(np.exp(step[5])),
             np.clip(state.coefficients + step[POSE:], self.lower, self.upper),
         )
+
+    def robust(self, state: PoseAndShape, degrees: float) -> "LandmarkProblem":
+        """Return the problem in which a point counts by how well it agrees with `state`.
+
+        The weights are those of iteratively reweighted least squares for errors of Student's t distribution in two
+        dimensions, (nu + 2) / (nu + |r_i|^2) with nu = `degrees`.
+        """
+        weight = (degrees + 2.0) / (degrees + self.squares(state))
+        return replace(self, whitening=np.sqrt(weight)[:, None, None] * self.whitening)
+
+    def robust_cost(self, state: PoseAndShape, degrees: float) -> float:
+        """Return the energy of the points, without priors, under that distribution, nats."""
+        return float(0.5 * (degrees + 2.0) * np.log1p(self.squares(state) / degrees).sum())
+
+    def squares(self, state: PoseAndShape) -> Array:
+        """Return each point's |r_i|^2 (M,), without the correlation of pairs."""
+        apart = np.einsum("mij,mj->mi", self.whitening, self.projected(state) - self.observed)
+        square: Array = np.einsum("mi,mi->m", apart, apart)
+        return square
 
     def _residual(self, state: PoseAndShape, points: Array) -> Array:
         return whitened_residual(

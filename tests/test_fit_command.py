@@ -1,5 +1,6 @@
 """`facefit fit` from the command line to its files: what it writes, prints and returns, and how it takes bad input."""
 
+import io
 import json
 import subprocess
 import sys
@@ -14,11 +15,15 @@ import pytest
 import trimesh
 from command_line import ALL_FILES, ASTRONAUT, Run, files, run, strict, summary
 from PIL import ExifTags, Image
+from rich.console import Console
 
 import facefit
 from facefit.apps.fit import command
+from facefit.apps.fit.job import Outcome
+from facefit.apps.fit.report import print_photo
 from facefit.apps.fit.summary import describe
 from facefit.apps.fit.writers import output_folders
+from facefit.fitting.results import StageReport
 
 
 @dataclass(frozen=True)
@@ -58,19 +63,36 @@ def test_a_photo_becomes_four_files(astronaut: Fitted) -> None:
 
 def test_the_terminal_tells_what_a_person_asks(astronaut: Fitted) -> None:
     lines = {line.split()[0]: line for line in astronaut.run.out.splitlines()}
-    assert list(lines) == ["photo", "found", "fit", "error", "pose", "written", "time"]
+    assert list(lines) == ["photo", "found", "fit", "error", "energy", "pose", "written", "time"]
     assert "dlib-hog, score" in lines["found"]
-    assert "the fit converged" in lines["fit"]
+    assert astronaut.result.status.value.split(";")[0] in lines["fit"]
     assert f"{astronaut.result.landmark_error:.1f} px" in lines["error"]
     assert "% of the face" in lines["error"]
     assert str(astronaut.folder) in lines["written"]
-    for step in ("start", "read", "detect", "landmark", "draw", "write"):
+    for step in ("start", "read", "detect", "landmark", "photometric", "draw", "write"):
         assert f"{step} " in lines["time"]
+
+
+def test_the_terminal_tells_each_term_s_share_of_the_energy(astronaut: Fitted) -> None:
+    (line,) = (line for line in astronaut.run.out.splitlines() if line.startswith("energy"))
+    report = astronaut.result.stages[1]
+    sums = [sum(terms.values()) for terms in (report.energy_before, report.energy_after)]
+    totals, shares = line.removeprefix("energy").split(":")
+    assert totals.split() == [f"{sums[0]:.0f}→{sums[1]:.0f}", "nats"]
+    told = {}
+    for part in shares.split(","):
+        name, share, unit = part.split()
+        assert unit == "%"
+        told[name] = [float(number) for number in share.split("→")]
+    assert set(told) == set(report.energy_before) >= {"photometric", "landmarks", "identity", "expression"}
+    for name, (before, after) in told.items():
+        assert before == pytest.approx(100.0 * report.energy_before[name] / sums[0], abs=0.51)
+        assert after == pytest.approx(100.0 * report.energy_after[name] / sums[1], abs=0.51)
 
 
 def test_the_summary_says_it_all(astronaut: Fitted) -> None:
     told, result = astronaut.summary, astronaut.result
-    assert told["status"] == "CONVERGED"
+    assert told["status"] == result.status.name
     assert told["usable"] is True
     assert told["detector"] == "dlib-hog"
     assert "300-W" in told["detector_licence"]
@@ -84,8 +106,12 @@ def test_the_summary_says_it_all(astronaut: Fitted) -> None:
     assert all(abs(angle) < 10.0 for angle in told["pose_degrees"].values())
     np.testing.assert_array_equal(told["camera"]["rotation"], result.camera.rotation)
     assert list(told["expression"]) == list(facefit.load_model("default").expression_names)
-    assert told["stages"][0]["name"] == "landmark"
-    assert set(told["seconds"]) == {"read", "detect", "landmark", "draw", "write"}
+    assert [stage["name"] for stage in told["stages"]] == ["landmark", "photometric"]
+    for stage in told["stages"]:
+        assert sum(stage["energy_after"].values()) < sum(stage["energy_before"].values())
+    np.testing.assert_array_equal(told["lighting"], result.lighting)
+    np.testing.assert_array_equal(told["albedo"], result.albedo)
+    assert set(told["seconds"]) == {"read", "detect", "landmark", "photometric", "draw", "write"}
     assert all(seconds >= 0.0 for seconds in told["seconds"].values())
 
 
@@ -237,7 +263,7 @@ def test_landmarks_spare_the_detector(tmp_path: Path, points: np.ndarray) -> Non
     assert told["options"]["landmark_sigma"] == 0.02
     assert "detect" not in told["seconds"]
     options = facefit.FitOptions(landmark_convention="contour", landmark_sigma=0.02)
-    expected = facefit.fit_landmarks(points, options=options)
+    expected = facefit.fit(facefit.read_image(ASTRONAUT), landmarks=points, options=options)
     np.testing.assert_allclose(facefit.load_result(Path(told["folder"]) / "fit.npz").identity, expected.identity)
 
 
@@ -273,10 +299,11 @@ def test_landmarks_that_are_no_face(
 def test_landmarks_of_odd_size_or_place_are_a_good_fit(
     tmp_path: Path, points: np.ndarray, move: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    plain = strict(fit_points(tmp_path, points, "--formats", "npz").out)
+    plain = strict(fit_points(tmp_path, points, "--formats", "npz", "--stages", "landmark").out)
     done = fit_points(tmp_path, move(points))
     assert done.status == 0
     moved = strict(done.out)
+    assert moved["lighting"] is None, "there is no photo where this face lies"
     np.testing.assert_allclose(moved["identity"], plain["identity"], atol=1e-4)
     assert files(tmp_path / "out" / "astronaut") == ALL_FILES
 
@@ -308,6 +335,34 @@ def test_a_summary_holds_no_nan() -> None:
     assert told["options"] == {"max_seconds": None}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "lighting", "expected"),
+    [
+        ({"photometric": 30.0, "landmarks": 10.0}, {"photometric": 15.0, "landmarks": 5.0}, True,
+         "energy   40→20 nats: photometric 75→75 %, landmarks 25→25 %"),
+        ({"photometric": 30.0, "landmarks": 10.0}, {"photometric": 9.0, "landmarks": 1.0}, False,
+         "energy   40→10 nats: photometric 75→90 %, landmarks 25→10 % (photometric stage rejected)"),
+        ({}, {}, False, "energy   photometric stage rejected"),
+    ],
+    ids=["accepted", "rejected", "too little to see"],
+)  # fmt: skip
+def test_a_rejected_stage_is_told(
+    before: dict[str, float], after: dict[str, float], lighting: bool, expected: str
+) -> None:
+    status = facefit.FitStatus.CONVERGED
+    stages = (
+        StageReport("landmark", status, 5, {"landmarks": 9.0}, {"landmarks": 4.0}, 0.1),
+        StageReport("photometric", status if lighting else facefit.FitStatus.STALLED, 7, before, after, 0.1),
+    )
+    result = facefit.FitResult(status, status.value, stages=stages, lighting=np.zeros((9, 3)) if lighting else None)
+    told = describe(result, facefit.load_model("default")) | {"folder": "out", "files": ["debug/a.png", "debug/b.png"]}
+    console = Console(file=io.StringIO(), width=200)
+    print_photo(Outcome(Path("a.png"), (9, 9), (told,), {}), {}, console)
+    lines = console.file.getvalue().splitlines()
+    assert [line for line in lines if line.startswith("energy")] == [expected]
+    assert "written  out: debug/" in lines, "a folder is named once"
+
+
 def test_compilation_is_shown_once(tmp_path: Path, points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "points.npy", points)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))  # Numba itself has read the variable long ago
@@ -323,8 +378,10 @@ def test_compilation_is_shown_once(tmp_path: Path, points: np.ndarray, monkeypat
 def test_layers_agree_on_names() -> None:
     from facefit.apps.fit.writers import FILES
     from facefit.fitting.landmarks import LandmarkConvention
+    from facefit.fitting.options import STAGES
 
     assert tuple(FILES) == command.FORMATS
+    assert tuple(command.STAGES.split(",")) == STAGES
     assert [c.value for c in command.Convention] == [c.value for c in LandmarkConvention]
 
 
@@ -341,6 +398,6 @@ def test_from_a_shell(tmp_path: Path) -> None:
     )
     assert done.returncode == 3
     good, bad = (strict(line) for line in done.stdout.splitlines())
-    assert (good["status"], bad["status"]) == ("CONVERGED", "BAD_INPUT")
+    assert (good["usable"], bad["status"]) == (True, "BAD_INPUT")
     assert files(tmp_path / "out") == {f"astronaut/{name}" for name in ALL_FILES} | {"bad/summary.json"}
     assert done.stderr.startswith("facefit: bad.jpg: expected")

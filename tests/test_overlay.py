@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 import facefit
-from facefit.apps.fit.overlay import SIDE, Window, draw_overlay
+from facefit.apps.fit.overlay import BALL, draw_overlay
+from facefit.apps.fit.panels import draw_panels, lit_ball
+from facefit.apps.fit.window import SIDE, Window
 from facefit.models.errors import InvalidInputError
 from facefit.render.cameras import Camera, Perspective, ScaledOrthographic, rotation_from_angles
 from facefit.render.drawing import BACKGROUND
 from facefit.render.renderer import NumbaRenderer
 
+COLUMNS = 3  # of a fit without a light of its own
 GAP, HEADER = 12, 30  # px of `montage` beside and above its panels
 WHITE_LIGHT = np.sqrt(4.0 * np.pi)
 PHOTO, LANDMARKS, GEOMETRY, LIT, LEFT, RIGHT = range(6)
@@ -28,9 +31,9 @@ def fitted(model: facefit.MorphableModel, scale: float, translation: tuple[float
     return facefit.fit_landmarks(points, model)
 
 
-def panel(sheet: np.ndarray, k: int) -> np.ndarray:
-    top = GAP + HEADER + (k // 3) * (HEADER + SIDE + GAP)
-    left = GAP + (k % 3) * (SIDE + GAP)
+def panel(sheet: np.ndarray, k: int, columns: int = COLUMNS) -> np.ndarray:
+    top = GAP + HEADER + (k // columns) * (HEADER + SIDE + GAP)
+    left = GAP + (k % columns) * (SIDE + GAP)
     return sheet[top : top + SIDE, left : left + SIDE]
 
 
@@ -117,6 +120,36 @@ def test_a_photo_of_the_model_itself_is_reproduced(model: facefit.MorphableModel
     assert face.sum() > 20000
     assert np.quantile(difference, 0.95) <= 6
     assert np.median(difference) <= 1
+
+
+def test_a_fit_with_light_of_its_own_has_two_panels_more(
+    model: facefit.MorphableModel, rng: np.random.Generator
+) -> None:
+    image = rng.integers(0, 256, (240, 300, 3), dtype=np.uint8)
+    plain = fitted(model, 0.8, (150.0, 120.0))
+    lighting = np.zeros((9, 3))
+    lighting[0], lighting[3] = 0.9 * WHITE_LIGHT, (0.6, 0.5, 0.4)
+    own = dataclasses.replace(plain, lighting=lighting, reflectance=0.9 * np.asarray(model.albedo_mean, float))
+    renderer = NumbaRenderer()
+    sheet, before = draw_overlay(image, own, model, renderer), draw_overlay(image, plain, model, renderer)
+    assert sheet.shape == (2 * (HEADER + SIDE) + 3 * GAP, 4 * SIDE + 5 * GAP, 3)
+    shown = draw_panels(image, own, model, renderer, Window.around(own.camera))
+    expected = {0: "photo", 1: "landmarks", 2: "geometry", 4: "rerendering", 5: "residual"}
+    for k, name in expected.items():
+        np.testing.assert_array_equal(panel(sheet, k, 4), shown[name])
+    for k, other in ((3, LEFT), (7, RIGHT)):
+        np.testing.assert_array_equal(panel(sheet, k, 4), panel(before, other))
+    albedo = panel(sheet, 6, 4)
+    np.testing.assert_array_equal(albedo[:-BALL], shown["albedo"][:-BALL])
+    ball = lit_ball(lighting, BALL)
+    np.testing.assert_array_equal(albedo[-BALL:, -BALL:][ball[..., 3] == 255], ball[ball[..., 3] == 255][:, :3])
+
+
+def test_a_title_is_written_above(model: facefit.MorphableModel) -> None:
+    result, image = fitted(model, 0.8, (150.0, 120.0)), np.full((240, 300, 3), 90, np.uint8)
+    plain, titled = (draw_overlay(image, result, model, NumbaRenderer(), title) for title in ("", "a title"))
+    np.testing.assert_array_equal(titled[-len(plain) :], plain)
+    assert (titled[: len(titled) - len(plain)] != BACKGROUND).any()
 
 
 def test_turned_views_do_not_depend_on_the_pose(model: facefit.MorphableModel) -> None:

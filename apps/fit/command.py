@@ -56,6 +56,9 @@ class ShadingName(StrEnum):
 FORMATS = ("npz", "obj", "png")
 """fit.npz, mesh.obj and overlay.png."""
 
+STAGES = "landmark,photometric"
+"""All stages, as `fitting.options.STAGES` names them."""
+
 
 def fit(
     images: Annotated[
@@ -77,13 +80,16 @@ def fit(
     landmark_sigma: Annotated[
         float | None, typer.Option(metavar="FLOAT", help="Noise of the points relative to the face's size, e.g. 0.02.")
     ] = None,
-    stages: Annotated[str, typer.Option(metavar="NAMES", help="Stages to run, separated by commas.")] = "landmark",
+    stages: Annotated[str, typer.Option(metavar="NAMES", help="Stages to run, separated by commas.")] = STAGES,
     faces: Annotated[Faces, typer.Option(help="Which faces of a photo to fit.")] = Faces.LARGEST,
     formats: Annotated[str, typer.Option(metavar="NAMES", help="Files to write, separated by commas.")] = "npz,obj,png",
     renderer: Annotated[RendererName, typer.Option(help="What draws the picture.")] = RendererName.AUTO,
     shading: Annotated[
         ShadingName, typer.Option(help="The picture's geometry: diffuse, glossy, or its triangles' edges.")
     ] = ShadingName.SH,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Write the picture's panels too, each in the photo's resolution.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per face and nothing else.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print errors only.")] = False,
 ) -> None:
@@ -124,6 +130,7 @@ def fit(
         landmarks=None if landmarks is None else read_landmarks(landmarks, landmark_origin),
         all_faces=faces is Faces.ALL,
         formats=wanted,
+        debug=debug,
     )
     folders = output_folders(photos, out)
     for folder in folders:
@@ -190,7 +197,7 @@ def _compile(tools: "Tools", errors: "Console", silent: bool) -> dict[str, float
     from .job import warm_up
 
     if not silent:
-        errors.print("compiling kernels (first run on this machine; some 20 s) ...", highlight=False)
+        errors.print("compiling kernels (first run on this machine; 20 to 30 s) ...", highlight=False)
     started = time.perf_counter()
     warm_up(tools)
     with suppress(OSError):  # a cache that cannot be written to only costs the next run this time again

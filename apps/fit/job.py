@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 from ...fitting.detection import FaceDetector
 from ...fitting.images import LoadedImage, load_image
 from ...fitting.options import FitOptions
-from ...fitting.pipeline import fit, fit_faces, fit_landmarks
+from ...fitting.pipeline import fit, fit_faces
 from ...fitting.results import FitResult
 from ...fitting.status import FitStatus
 from ...fitting.threads import single_threaded_blas
 from ...models.errors import ImageError, MissingDependencyError
 from ...models.morphable_model import MorphableModel
+from ...render.cameras import ScaledOrthographic
+from ...render.compositing import over
 from ...render.renderer import Renderer, Shading
 from .overlay import draw_overlay
+from .panels import draw_panels
 from .summary import describe, relative_error
+from .window import Window
 from .writers import clear, face_folder, write_face, write_summary
 
 
@@ -37,6 +41,7 @@ class Tools:
     landmarks: NDArray[np.float64] | None  # (68, 2) px, given for the only photo
     all_faces: bool
     formats: Sequence[str]
+    debug: bool = False  # whether to write the picture's panels one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +97,18 @@ def fit_photo(photo: Path, folder: Path, tools: Tools) -> Outcome:
 
 
 def warm_up(tools: Tools) -> None:
-    """Have Numba compile every kernel that a fit with these tools may need, by fitting and drawing the mean face."""
-    points = tools.model.landmark_positions(tools.model.mean)[:, :2] * (1.0, -1.0) + 100.0
+    """Have Numba compile every kernel that a fit with these tools may need: a picture of the mean face is fitted, and
+    drawn.
+    """
+    model, size = tools.model, (200, 200)
+    camera = ScaledOrthographic(np.diag([1.0, -1.0, -1.0]), np.full(2, 100.0), 1.0)
+    drawn = tools.renderer.draw(camera, model.mean, model.triangles, *size)
+    picture = over(np.full((*size, 3), 128, np.uint8), drawn)
+    points = camera.project(model.landmark_positions(model.mean))[:, :2]
     for convention in ("contour", "semantic"):
-        result = fit_landmarks(points, tools.model, options=FitOptions(landmark_convention=convention))
-    draw_overlay(np.zeros((200, 200, 3), np.uint8), result, tools.model, tools.renderer, shading=tools.shading)
+        options = FitOptions(landmark_convention=convention)
+        result = fit(picture, model, landmarks=points, options=options)
+    draw_overlay(picture, result, model, tools.renderer, shading=tools.shading)
 
 
 def _fit(image: LoadedImage, tools: Tools, watch: Stopwatch) -> list[FitResult]:
@@ -125,16 +137,19 @@ def _write(
 ) -> dict[str, Any]:
     """Write the files of one face and return its summary."""
     own = face_folder(folder, result.face_index)
-    overlay = None
-    if image is not None and result.status.usable and "png" in tools.formats:
-        with watch.time("draw"), single_threaded_blas():
-            overlay = draw_overlay(
-                image.pixels, result, tools.model, tools.renderer, _title(photo, result, tools), tools.shading
-            )
+    overlay, panels = None, None
+    if image is not None and result.camera is not None and result.status.usable:
+        look = image.pixels, result, tools.model, tools.renderer
+        if "png" in tools.formats:
+            with watch.time("draw"), single_threaded_blas():
+                overlay = draw_overlay(*look, _title(photo, result, tools), tools.shading)
+        if tools.debug:
+            with watch.time("draw"), single_threaded_blas():
+                panels = draw_panels(*look, Window.of_pixels(result.camera), tools.shading)
     with watch.time("write"):
-        files = write_face(own, result, overlay, tools.formats)
+        files = write_face(own, result, overlay, tools.formats, panels)
     summary = {"photo": str(photo), "folder": str(own)} | describe(result, tools.model)
-    summary |= {"drawn_by": None if overlay is None else tools.renderer.description}
+    summary |= {"drawn_by": None if overlay is None and panels is None else tools.renderer.description}
     summary |= {"files": [*files, "summary.json"], "seconds": dict(watch.seconds)}
     write_summary(own, summary)
     return summary

@@ -1,6 +1,7 @@
 """What `facefit fit` prints: a few lines about one photo, a table of several."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from rich.console import Console
@@ -71,9 +72,11 @@ def _face_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines.append(("fit", _fit_text(summary)))
     if error := _error_texts(summary):
         lines.append(("error", ", ".join(error) + " of the face (root mean square of the landmarks)"))
+    if energy := _energy_text(summary):
+        lines.append(("energy", energy))
     if summary["pose_degrees"] is not None:
         lines.append(("pose", ", ".join(f"{name} {angle:+.1f}°" for name, angle in summary["pose_degrees"].items())))
-    lines.append(("written", f"{shown(summary['folder'])}: {', '.join(summary['files'])}"))
+    lines.append(("written", f"{shown(summary['folder'])}: {', '.join(_grouped(summary['files']))}"))
     return lines
 
 
@@ -82,6 +85,27 @@ def _fit_text(summary: Mapping[str, Any]) -> str:
     if not summary["usable"]:  # the sentence has gone to the error stream
         return f"none that can be used ({_words(summary['status'])})"
     return summary["message"] + (f" ({iterations} iterations)" if iterations else "")
+
+
+def _energy_text(summary: Mapping[str, Any]) -> str:
+    """Return how the photometric stage changed the energy, and each term's share of it; empty where it did not run."""
+    for stage in summary["stages"]:
+        if stage["name"] == "photometric":
+            rejected = "" if summary["lighting"] is not None else "photometric stage rejected"
+            before, after = stage["energy_before"], stage["energy_after"]
+            if not before:  # it had too little to see
+                return rejected
+            sums = sum(before.values()), sum(after.values())
+            shares = ", ".join(
+                f"{name} {100.0 * before[name] / sums[0]:.0f}→{100.0 * after[name] / sums[1]:.0f} %" for name in before
+            )
+            return f"{sums[0]:.0f}→{sums[1]:.0f} nats: {shares}" + (f" ({rejected})" if rejected else "")
+    return ""
+
+
+def _grouped(files: Sequence[str]) -> list[str]:
+    """Return names of files, those in a folder as one."""
+    return list(dict.fromkeys(f"{PurePosixPath(name).parent}/" if "/" in name else name for name in files))
 
 
 def _line(console: Console, name: str, text: str) -> None:

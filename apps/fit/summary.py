@@ -52,6 +52,8 @@ def describe(result: FitResult, model: MorphableModel) -> dict[str, Any]:
             "camera": _fields(result.camera) if result.camera is not None else None,
             "identity": result.identity,
             "expression": expression,
+            "albedo": result.albedo,
+            "lighting": result.lighting,
             "stages": [_fields(stage) | {"status": stage.status.name} for stage in result.stages],
             "model": {"name": model.name, "hash": model.hash, "licence": model.licence},
             **{name: result.provenance.get(name) for name in ("image", "initializer", "options")},

@@ -1,7 +1,8 @@
 """The files of one photo, in a folder of its own.
 
     out/photo/          fit.npz  mesh.obj  overlay.png  summary.json     the largest face
-    out/photo/face-2/   the same four                                    the next one, where all faces are fitted
+    out/photo/debug/    photo.png  rerendering.png  residual.png  ...   its panels one by one, where asked for
+    out/photo/face-2/   the same                                         the next one, where all faces are fitted
 
 A fit that cannot be used leaves its summary alone, which says why. Each file appears by rename; the summary goes first
 and comes last, so where it stands, the files it names belong to it. What an earlier run wrote and this one does not
@@ -25,8 +26,10 @@ from ...fitting.results import FitResult
 from ...models.errors import OutputError
 from ...models.files import atomic_write
 from .obj import write_obj
+from .panels import PANELS
 
 SUMMARY = "summary.json"
+DEBUG = "debug"
 FILES = {"npz": "fit.npz", "obj": "mesh.obj", "png": "overlay.png"}
 """The file of each format that a caller may choose; the summary is always written."""
 
@@ -70,14 +73,22 @@ def clear(folder: Path, faces: int) -> None:
         number = re.fullmatch(r"face-([1-9]\d*)", inner.name)
         if number and int(number[1]) > max(faces, 1) and inner.is_dir() and not inner.is_symlink():
             _remove(inner, [SUMMARY, *FILES.values()])
+            _remove_panels(inner, kept=())
             with suppress(OSError):  # it holds files that are not ours
                 inner.rmdir()
 
 
-def write_face(folder: Path, result: FitResult, overlay: NDArray[np.uint8] | None, formats: Sequence[str]) -> list[str]:
-    """Write the files of one face, except its summary, and return their names.
+def write_face(
+    folder: Path,
+    result: FitResult,
+    overlay: NDArray[np.uint8] | None,
+    formats: Sequence[str],
+    panels: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> list[str]:
+    """Write the files of one face, except its summary, and return their names relative to `folder`.
 
-    `overlay` (H, W, 3) is the picture, None where there is none. Raises OutputError where a file cannot be written.
+    `overlay` (H, W, 3) is the picture, None where there is none; `panels` (S, S, 3) by name go to DEBUG. Raises
+    OutputError where a file cannot be written.
     """
     prepare_folder(folder)
     _remove(folder, [SUMMARY])
@@ -91,7 +102,13 @@ def write_face(folder: Path, result: FitResult, overlay: NDArray[np.uint8] | Non
             write_png(folder / FILES["png"], overlay)
         written = [name for key, name in FILES.items() if key in formats and (key != "png" or overlay is not None)]
     _remove(folder, [name for name in FILES.values() if name not in written])
-    return written
+    panels = panels or {}
+    _remove_panels(folder, kept=tuple(panels))
+    if panels:
+        prepare_folder(folder / DEBUG)
+    for name, panel in panels.items():
+        write_png(folder / DEBUG / f"{name}.png", panel)
+    return [*written, *(f"{DEBUG}/{name}.png" for name in panels)]
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
@@ -104,6 +121,15 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write the summary, of JSON types, whole or not at all."""
     with atomic_write(folder / SUMMARY) as file:
         file.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _remove_panels(folder: Path, kept: Sequence[str]) -> None:
+    """Remove the panels of an earlier run but those of the given names, and their folder where that leaves it empty."""
+    inner = folder / DEBUG
+    if inner.is_dir() and not inner.is_symlink():
+        _remove(inner, [f"{name}.png" for name in PANELS if name not in kept])
+        with suppress(OSError):  # it is not empty
+            inner.rmdir()
 
 
 def _remove(folder: Path, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Numba kernel of the normal equations through a mesh. Formulas and names as in `equations.py`."""
+"""Numba kernels of the normal equations through a mesh. Formulas and names as in `equations.py`."""
 
 import numpy as np
 from numba import njit
@@ -69,3 +69,18 @@ def _add_product(row, first, block, columns):
         a, b, c = block[i, 0], block[i, 1], block[i, 2]
         for k in range(columns.shape[1]):
             row[i, first + k] += a * columns[0, k] + b * columns[1, k] + c * columns[2, k]
+
+
+@njit(cache=True, error_model="numpy")
+def stable_order(keys, items, count):
+    """Return `items` (n,), indices into `keys`, sorted by their keys 0 to `count` - 1; equals keep their order."""
+    place = np.zeros(count + 1, np.int64)
+    for item in items:
+        place[keys[item] + 1] += 1
+    for key in range(count):
+        place[key + 1] += place[key]
+    ordered = np.empty_like(items)
+    for item in items:
+        ordered[place[keys[item]]] = item
+        place[keys[item]] += 1
+    return ordered

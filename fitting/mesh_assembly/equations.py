@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...models.errors import InvalidInputError
-from ._kernels import right_hand_rows
+from ._kernels import right_hand_rows, stable_order
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.floating]  # float32 in production, float64 in tests
@@ -75,19 +75,20 @@ class MeshPattern(NamedTuple):
             raise InvalidInputError(
                 f"expected vertices 0 to {vertex_count - 1}, got {corners.min()} to {corners.max()}"
             )
-        corners = corners.astype(np.int64)
         first, second = np.divmod(np.arange(9), 3)  # the nine ordered pairs of a triangle's corners
+        corners = corners.astype(np.int32)
         v, w = corners[:, first].ravel(), corners[:, second].ravel()
-        sources = np.flatnonzero(v <= w)
-        # Sorting pair and source as one number orders the sources of a pair too: one result for one list.
-        key = np.sort((v[sources] * vertex_count + w[sources]) * max(v.size, 1) + sources)
-        pair, source = np.divmod(key, max(v.size, 1))
-        source_start = np.flatnonzero(np.diff(pair, prepend=-1, append=-2))
-        rows, columns = np.divmod(pair[source_start[:-1]], max(vertex_count, 1))
-        triangle, corner = np.divmod(source, 9)
+        # By row, then by column, then by source: one result for one list.
+        source = stable_order(v, stable_order(w, np.flatnonzero(v <= w), vertex_count), vertex_count)
+        row, column = v[source], w[source]
+        fresh = np.ones(len(source) + 1, dtype=bool)
+        fresh[1:-1] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
+        source_start = np.flatnonzero(fresh) if len(source) else np.zeros(1, np.intp)
+        pairs = source_start[:-1]
+        triangle, corner = np.divmod(source.astype(np.int32), np.int32(9))
         return cls(
-            np.searchsorted(rows, np.arange(vertex_count + 1)).astype(np.int32),
-            columns.astype(np.int32),
+            np.searchsorted(row[pairs], np.arange(vertex_count + 1, dtype=np.int32)).astype(np.int32),
+            column[pairs],
             source_start.astype(np.int32),
             np.stack([triangle, 3 * first[corner], 3 * second[corner]], axis=1).astype(np.int32),
         )

@@ -23,25 +23,44 @@ C0, C1, C2, C20, C22 = (
 FUSED = {"contract", "nsz"}
 """Floating-point licence: a multiplication and an addition may become one instruction; nothing is reordered."""
 
+REORDERED = FUSED | {"reassoc"}
+"""The same, and a sum may be taken in parts: in the same order in every run."""
+
 EDGE = 1e-3  # px: how close to the last row or column of pixels bilinear interpolation goes
+
+LEAST_POWER, CELLS = -9, 32
+"""Displayed values come from a table: of linear values from 2^LEAST_POWER to 8, CELLS to a power of two."""
+_EDGES = ((np.arange(CELLS * (3 - LEAST_POWER) + 1) + (1023 + LEAST_POWER) * CELLS) << 47).view(np.float64)
+_MIDDLES = 0.5 * (_EDGES[1:] + _EDGES[:-1])
+INVERSE, POWER = 1.0 / _MIDDLES, _MIDDLES ** (5.0 / 12.0)
+S1, S2, S3, S4, S5, S6, S7 = np.cumprod([(5.0 / 12.0 - k) / (k + 1.0) for k in range(7)]).tolist()
+"""Binomial series of (1 + e)^(5/12)."""
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
 def displayed(linear):
-    """Return the sRGB value of linear light and its slope; x^(1 / 2.4) = x^(5 / 12) takes two kinds of roots."""
+    """Return the sRGB value of linear light and its slope.
+
+    x^(1 / 2.4) by its series about the middle of x's cell, which the leading bits of x name: |e| < 1/64, and the first
+    term left out is below 1e-16.
+    """
     if linear <= 0.0031308:
         return 12.92 * linear, 12.92
-    third = np.cbrt(linear)
-    power = third * math.sqrt(math.sqrt(third))
+    if linear < 8.0:
+        cell = (np.float64(linear).view(np.int64) >> 47) - (1023 + LEAST_POWER) * CELLS
+        e = linear * INVERSE[cell] - 1.0
+        series = 1.0 + e * (S1 + e * (S2 + e * (S3 + e * (S4 + e * (S5 + e * (S6 + e * S7))))))
+        power = POWER[cell] * series
+    else:
+        power = linear ** (5.0 / 12.0)
     return 1.055 * power - 0.055, 1.055 * power / (2.4 * linear)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def shading_basis(x, y, z, values):
-    """Write the nine functions of the unit normal (x, y, z) to `values` (9,)."""
-    values[0], values[1], values[2], values[3] = C0, C1 * y, C1 * z, C1 * x
-    values[4], values[5], values[6] = C2 * x * y, C2 * y * z, C20 * (3.0 * z * z - 1.0)
-    values[7], values[8] = C2 * x * z, C22 * (x * x - y * y)
+def shading_basis(x, y, z):
+    """Return the nine functions of the unit normal (x, y, z)."""
+    polar = C20 * (3.0 * z * z - 1.0)
+    return C0, C1 * y, C1 * z, C1 * x, C2 * x * y, C2 * y * z, polar, C2 * x * z, C22 * (x * x - y * y)
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
@@ -65,26 +84,98 @@ def triangle_normals(points, triangles, normals):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _carried(start, flat, flat_start, normal):
-    """Write the unit normal of a sample whose triangle's normal went from `flat_start` to `flat`; return |.| before."""
-    x, y, z = start[0] + flat[0] - flat_start[0], start[1] + flat[1] - flat_start[1], start[2] + flat[2] - flat_start[2]
-    length = math.sqrt(x * x + y * y + z * z)
-    scale = 1.0 / length if length > 0.0 else 0.0
-    normal[0], normal[1], normal[2] = x * scale, y * scale, z * scale
-    return scale
+def sample_normals(triangles, owner, barycentric, smooth, normals):
+    """Write the smooth unit normals (M, 3) at points of triangles `owner` (M,); smooth (N, 3): the vertices'."""
+    for m in range(len(owner)):
+        a, b, c = triangles[owner[m], 0], triangles[owner[m], 1], triangles[owner[m], 2]
+        i, j, k = barycentric[m, 0], barycentric[m, 1], barycentric[m, 2]
+        x = i * smooth[a, 0] + j * smooth[b, 0] + k * smooth[c, 0]
+        y = i * smooth[a, 1] + j * smooth[b, 1] + k * smooth[c, 1]
+        z = i * smooth[a, 2] + j * smooth[b, 2] + k * smooth[c, 2]
+        length = math.sqrt(x * x + y * y + z * z)
+        scale = 1.0 / length if length > 0.0 else 0.0
+        normals[m, 0], normals[m, 1], normals[m, 2] = x * scale, y * scale, z * scale
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=REORDERED)
+def add_modes(modes, coefficients, rows, values):
+    """Add modes[rows] @ coefficients to values (M, 3); modes (N, 3, A), of the coefficients' type."""
+    for m in range(len(rows)):
+        for k in range(3):
+            mode, total = modes[rows[m], k], modes.dtype.type(0.0)
+            for a in range(len(coefficients)):
+                total += mode[a] * coefficients[a]
+            values[m, k] += total
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _place(points, triangle, weights, window):
-    """Return where a sample falls in the reduced photo: row and column of pixels, and the shares of the next ones."""
-    factor, left, top, right, bottom = window
-    a, b, c = triangle[0], triangle[1], triangle[2]
-    u = weights[0] * points[a, 0] + weights[1] * points[b, 0] + weights[2] * points[c, 0]
-    v = weights[0] * points[a, 1] + weights[1] * points[b, 1] + weights[2] * points[c, 1]
-    u = min(max(factor * u + left, 0.0), right - EDGE)
-    v = min(max(factor * v + top, 0.0), bottom - EDGE)
+def appearance_design(corners, barycentric, functions, by_shading, by_albedo, residual, modes, design, gradient):
+    """Write the derivative (n, 3, 27 + A) of residuals (n, 3) by light, channel by channel, and albedo to `design`, and
+    its product with the residuals to `gradient` (27 + A,).
+
+    corners (n, 3): the rows of `modes` (N, 3, A) that a sample lies between; functions (n, 9); by_shading, by_albedo
+    (n, 3): the residual's derivatives.
+    """
+    gradient[:] = 0.0
+    for m in range(len(corners)):
+        i, j, h = barycentric[m, 0], barycentric[m, 1], barycentric[m, 2]
+        for k in range(3):
+            row = design[m, k]
+            row[:27] = 0.0
+            for p in range(9):
+                row[9 * k + p] = by_shading[m, k] * functions[m, p]
+            a, b, c = modes[corners[m, 0], k], modes[corners[m, 1], k], modes[corners[m, 2], k]
+            x, y, z = by_albedo[m, k] * i, by_albedo[m, k] * j, by_albedo[m, k] * h
+            x, y, z = modes.dtype.type(x), modes.dtype.type(y), modes.dtype.type(z)
+            for q in range(modes.shape[2]):
+                row[27 + q] = x * a[q] + y * b[q] + z * c[q]
+            for q in range(len(row)):
+                gradient[q] += residual[m, k] * row[q]
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _carried(start, shift):
+    """Return the unit normal of a sample whose triangle's normal moved by `shift`, and 1 / |.| of the sum before."""
+    x, y, z = start[0] + shift[0], start[1] + shift[1], start[2] + shift[2]
+    length = math.sqrt(x * x + y * y + z * z)
+    scale = 1.0 / length if length > 0.0 else 0.0
+    return x * scale, y * scale, z * scale, scale
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _pixel(corners, weights, right, bottom):
+    """Return where a sample falls in the level: row and column of pixels, and the shares of the next ones.
+
+    corners: u and v of its triangle's three corners, px of the level.
+    """
+    u = weights[0] * corners[0] + weights[1] * corners[1] + weights[2] * corners[2]
+    v = weights[0] * corners[3] + weights[1] * corners[4] + weights[2] * corners[5]
+    u, v = min(max(u, 0.0), right - EDGE), min(max(v, 0.0), bottom - EDGE)
     row, column = int(v), int(u)
     return row, column, v - row, u - column
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _prepared(points, triangle, flat_start, window, flat):
+    """Return a triangle's corners in the level (6,), and how far its normal moved; `flat` (3,) is room for that."""
+    factor, left, top, _, _ = window
+    a, b, c = triangle[0], triangle[1], triangle[2]
+    triangle_normal(points, triangle, flat)
+    corners = (
+        factor * points[a, 0] + left, factor * points[b, 0] + left, factor * points[c, 0] + left,
+        factor * points[a, 1] + top, factor * points[b, 1] + top, factor * points[c, 1] + top,
+    )  # fmt: skip
+    return corners, (flat[0] - flat_start[0], flat[1] - flat_start[1], flat[2] - flat_start[2])
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _shading(f, light, k):
+    """Return the shading of channel k from the nine functions f."""
+    return (
+        f[0] * light[0, k] + f[1] * light[1, k] + f[2] * light[2, k]
+        + f[3] * light[3, k] + f[4] * light[4, k] + f[5] * light[5, k]
+        + f[6] * light[6, k] + f[7] * light[7, k] + f[8] * light[8, k]
+    )  # fmt: skip
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
@@ -97,33 +188,28 @@ def residuals(triangles_range, photo, window, points, mesh, samples, albedo, lig
     """
     triangles, first, flat_start = mesh
     barycentric, normal_start = samples
-    flat, normal, basis = np.empty(3), np.empty(3), np.empty(9)
+    flat = np.empty(3)
     for t in range(triangles_range[0], triangles_range[1]):
-        triangle = triangles[t]
-        triangle_normal(points, triangle, flat)
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        corners, shift = _prepared(points, triangles[t], flat_start[t], window, flat)
         for m in range(first[t], first[t + 1]):
-            weights = barycentric[m]
-            row, column, down, along = _place(points, triangle, weights, window)
-            _carried(normal_start[m], flat, flat_start[t], normal)
-            shading_basis(normal[0], normal[1], normal[2], basis)
+            weights = (barycentric[m, 0], barycentric[m, 1], barycentric[m, 2])
+            row, column, down, along = _pixel(corners, weights, window[3], window[4])
+            x, y, z, _ = _carried(normal_start[m], shift)
+            f = shading_basis(x, y, z)
             for k in range(3):
                 upper = (1.0 - along) * photo[row, column, k] + along * photo[row, column + 1, k]
                 lower = (1.0 - along) * photo[row + 1, column, k] + along * photo[row + 1, column + 1, k]
-                shading = 0.0
-                for p in range(9):
-                    shading += basis[p] * light[p, k]
-                rho = 0.0
-                for i in range(3):
-                    rho += weights[i] * albedo[triangle[i], k]
-                value, _ = displayed(rho * shading)
+                rho = weights[0] * albedo[a, k] + weights[1] * albedo[b, k] + weights[2] * albedo[c, k]
+                value, _ = displayed(rho * _shading(f, light, k))
                 residual[m, k] = (1.0 - down) * upper + down * lower - value
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _normal_derivative(points, triangle, derivative):
-    """Write d(unit normal) / d(corners) (3, 9) of a triangle, and return its normal's parts.
+def _normal_derivative(points, triangle, n, derivative):
+    """Write d(unit normal n) / d(corners) (3, 9) of a triangle.
 
-    N = u x v with u = b - a, v = c - a:  dN = du x v + u x dv,  d(N / |N|) = (I - n n^T) dN / |N|.
+    N = u x v with u = b - a, v = c - a:  dN = -v x du + u x dv,  d(N / |N|) = (I - n n^T) dN / |N|.
     """
     a, b, c = triangle[0], triangle[1], triangle[2]
     ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
@@ -131,18 +217,25 @@ def _normal_derivative(points, triangle, derivative):
     nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     length = math.sqrt(nx * nx + ny * ny + nz * nz)
     scale = 1.0 / length if length > 0.0 else 0.0
-    nx, ny, nz = nx * scale, ny * scale, nz * scale
-    crossed = (((0.0, vz, -vy), (-vz, 0.0, vx), (vy, -vx, 0.0)), ((0.0, -uz, uy), (uz, 0.0, -ux), (-uy, ux, 0.0)))
-    for corner in range(2):
-        for j in range(3):
-            x, y, z = crossed[corner][0][j], crossed[corner][1][j], crossed[corner][2][j]
-            along = nx * x + ny * y + nz * z
-            derivative[0, 3 * corner + 3 + j] = scale * (x - along * nx)
-            derivative[1, 3 * corner + 3 + j] = scale * (y - along * ny)
-            derivative[2, 3 * corner + 3 + j] = scale * (z - along * nz)
+    _write_turn((-scale * vx, -scale * vy, -scale * vz), n, derivative[:, 3:6])
+    _write_turn((scale * ux, scale * uy, scale * uz), n, derivative[:, 6:9])
     for i in range(3):
         for j in range(3):
             derivative[i, j] = -derivative[i, 3 + j] - derivative[i, 6 + j]
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _write_turn(w, n, turn):
+    """Write (I - n n^T) [w] = [w] - n (n x w)^T, with [w] x = w x x, to `turn` (3, 3)."""
+    across = (n[1] * w[2] - n[2] * w[1], n[2] * w[0] - n[0] * w[2], n[0] * w[1] - n[1] * w[0])
+    for i in range(3):
+        turn[i, 0], turn[i, 1], turn[i, 2] = -n[i] * across[0], -n[i] * across[1], -n[i] * across[2]
+    turn[0, 1] -= w[2]
+    turn[0, 2] += w[1]
+    turn[1, 0] += w[2]
+    turn[1, 2] -= w[0]
+    turn[2, 0] -= w[1]
+    turn[2, 1] += w[0]
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
@@ -156,28 +249,21 @@ def _shading_gradient(x, y, z, light, k):
     )
 
 
-@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _sample_derivatives(photo, window, points, triangle, sample, flats, albedo, light, work, slopes):
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED, inline="always")  # a tenth faster
+def _sample_derivatives(photo, window, corners, shift, weights, normal_start, albedo, light, work, slopes):
     """Write per channel (residual, d/du, d/dv, d/dn_x, d/dn_y, d/dn_z) of one sample to `work` (3, 6).
 
-    (u, v) is where the sample lies in the image, n its triangle's normal. `slopes` (3, 2) receives the derivatives of
-    the residual by the shading and by the albedo.
+    (u, v) is where the sample lies in the image, n its triangle's normal; albedo: (3, 3) of the corners. `slopes`
+    (3, 2) receives the residual's derivatives by the shading and by the albedo. Returns the nine shading functions.
     """
-    weights, normal_start = sample
-    flat, flat_start, normal, basis = flats
-    row, column, down, along = _place(points, triangle, weights, window)
-    shrink = _carried(normal_start, flat, flat_start, normal)
-    x, y, z = normal[0], normal[1], normal[2]
-    shading_basis(x, y, z, basis)
+    row, column, down, along = _pixel(corners, weights, window[3], window[4])
+    x, y, z, shrink = _carried(normal_start, shift)
+    f = shading_basis(x, y, z)
     for k in range(3):
         here, right = photo[row, column, k], photo[row, column + 1, k]
         below, corner = photo[row + 1, column, k], photo[row + 1, column + 1, k]
-        shading = 0.0
-        for p in range(9):
-            shading += basis[p] * light[p, k]
-        rho = 0.0
-        for i in range(3):
-            rho += weights[i] * albedo[triangle[i], k]
+        shading = _shading(f, light, k)
+        rho = weights[0] * albedo[0, k] + weights[1] * albedo[1, k] + weights[2] * albedo[2, k]
         value, slope = displayed(rho * shading)
         upper, lower = here + along * (right - here), below + along * (corner - below)
         gx, gy, gz = _shading_gradient(x, y, z, light, k)
@@ -190,103 +276,130 @@ def _sample_derivatives(photo, window, points, triangle, sample, flats, albedo, 
         work[k, 3] = gain * (gx - radial * x)
         work[k, 4] = gain * (gy - radial * y)
         work[k, 5] = gain * (gz - radial * z)
+    return f
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _corner_values(values, triangle, at_corners):
+    """Write the values (V, 3) of a triangle's corners to `at_corners` (3, 3)."""
+    for i in range(3):
+        for k in range(3):
+            at_corners[i, k] = values[triangle[i], k]
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
 def triangle_sums(triangles_range, photo, window, points, mesh, samples, albedo, light, weight, blocks, vectors):
     """Write sum w g g^T (T, 45) and sum w g r (T, 9) of the triangles in the range; weight (M,), the rest as above.
 
-    A sample's derivative by its triangle's corners is g = b (x) (d/du, d/dv) + N^T d/dn, with N (3, 9) the triangle's
-    own: the sums over samples are taken in these (6 + 3) coordinates, and N joins once per triangle.
+    A sample's derivative by its triangle's corners is g = E z with z = (b_0 (u, v), b_1 (u, v), b_2 (u, v), n), where
+    u, v and n stand for the derivatives by them: the sums over samples are taken of z, and E, which holds the normal's
+    derivative N (3, 9), joins once per triangle.
     """
     triangles, first, flat_start = mesh
     barycentric, normal_start = samples
-    flat, normal, basis = np.empty(3), np.empty(3), np.empty(9)
+    flat, at_corners = np.empty(3), np.empty((3, 3))
     work, slopes, turn = np.empty((3, 6)), np.empty((3, 2)), np.empty((3, 9))
-    square, moment = np.empty((9, 9)), np.empty(9)
+    sums = (np.empty((3, 6)), np.empty((3, 6)), np.empty(6), np.empty(9))
+    room = (np.empty((6, 9)), np.empty((3, 9)), np.empty((9, 9)))
     for t in range(triangles_range[0], triangles_range[1]):
         triangle = triangles[t]
-        triangle_normal(points, triangle, flat)
-        square[:], moment[:] = 0.0, 0.0
+        corners, shift = _prepared(points, triangle, flat_start[t], window, flat)
+        _corner_values(albedo, triangle, at_corners)
+        sums[0][:], sums[1][:], sums[2][:], sums[3][:] = 0.0, 0.0, 0.0, 0.0
         for m in range(first[t], first[t + 1]):
             if weight[m] == 0.0:
                 continue
-            weights = barycentric[m]
-            sample = (weights, normal_start[m])
-            flats = (flat, flat_start[t], normal, basis)
-            _sample_derivatives(photo, window, points, triangle, sample, flats, albedo, light, work, slopes)
-            _add_sample(work, weights, weight[m], square, moment)
-        _normal_derivative(points, triangle, turn)
-        _to_corners(square, moment, turn, blocks[t], vectors[t])
+            b = (barycentric[m, 0], barycentric[m, 1], barycentric[m, 2])
+            _sample_derivatives(
+                photo, window, corners, shift, b, normal_start[m], at_corners, light, work, slopes
+            )  # fmt: skip
+            _add_sample(work, b, weight[m], sums)
+        _normal_derivative(points, triangle, flat, turn)
+        _to_corners(sums, turn, room, blocks[t], vectors[t])
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _add_sample(work, b, w, square, moment):
-    """Add a sample's w z z^T, upper triangle, and w z r for z = (b_0 (u, v), b_1 (u, v), b_2 (u, v), n)."""
+def _add_sample(work, b, w, sums):
+    """Add a sample to the sums: of w b_i b_j times (uu, uv, vv), w b_i times (u n, v n), w n n^T, and w z r."""
+    places, mixed, normals, moment = sums
     uu, uv, vv = 0.0, 0.0, 0.0
     ux, uy, uz, vx, vy, vz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     xx, xy, xz, yy, yz, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     ru, rv, rx, ry, rz = 0.0, 0.0, 0.0, 0.0, 0.0
     for k in range(3):
-        r, u, v, x, y, z = w * work[k, 0], work[k, 1], work[k, 2], work[k, 3], work[k, 4], work[k, 5]
+        r, u, v, x, y, z = work[k, 0], work[k, 1], work[k, 2], work[k, 3], work[k, 4], work[k, 5]
         ru, rv, rx, ry, rz = ru + r * u, rv + r * v, rx + r * x, ry + r * y, rz + r * z
         uu, uv, vv = uu + u * u, uv + u * v, vv + v * v
         ux, uy, uz = ux + u * x, uy + u * y, uz + u * z
         vx, vy, vz = vx + v * x, vy + v * y, vz + v * z
         xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
+    pairs = (w * b[0] * b[0], w * b[0] * b[1], w * b[0] * b[2], w * b[1] * b[1], w * b[1] * b[2], w * b[2] * b[2])
+    for n in range(6):
+        places[0, n] += pairs[n] * uu
+        places[1, n] += pairs[n] * uv
+        places[2, n] += pairs[n] * vv
     for i in range(3):
         bi = w * b[i]
-        moment[2 * i] += b[i] * ru
-        moment[2 * i + 1] += b[i] * rv
-        for j in range(i, 3):
-            bij = bi * b[j]
-            square[2 * i, 2 * j] += bij * uu
-            square[2 * i, 2 * j + 1] += bij * uv
-            square[2 * i + 1, 2 * j] += bij * uv
-            square[2 * i + 1, 2 * j + 1] += bij * vv
-        square[2 * i, 6] += bi * ux
-        square[2 * i, 7] += bi * uy
-        square[2 * i, 8] += bi * uz
-        square[2 * i + 1, 6] += bi * vx
-        square[2 * i + 1, 7] += bi * vy
-        square[2 * i + 1, 8] += bi * vz
-    moment[6] += rx
-    moment[7] += ry
-    moment[8] += rz
-    square[6, 6] += w * xx
-    square[6, 7] += w * xy
-    square[6, 8] += w * xz
-    square[7, 7] += w * yy
-    square[7, 8] += w * yz
-    square[8, 8] += w * zz
+        mixed[i, 0] += bi * ux
+        mixed[i, 1] += bi * uy
+        mixed[i, 2] += bi * uz
+        mixed[i, 3] += bi * vx
+        mixed[i, 4] += bi * vy
+        mixed[i, 5] += bi * vz
+        moment[2 * i] += bi * ru
+        moment[2 * i + 1] += bi * rv
+    moment[6] += w * rx
+    moment[7] += w * ry
+    moment[8] += w * rz
+    normals[0] += w * xx
+    normals[1] += w * xy
+    normals[2] += w * xz
+    normals[3] += w * yy
+    normals[4] += w * yz
+    normals[5] += w * zz
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _to_corners(square, moment, turn, block, vector):
-    """Write E Z E^T, packed, and E m for Z (9, 9), upper triangle, and m (9,), where g = E z (see triangle_sums)."""
-    mixed, half = np.empty((6, 9)), np.empty((3, 9))  # Z_12 N, and Z_22 N
+def _to_corners(sums, turn, room, block, vector):
+    """Write E Z E^T, packed, and E m, where Z = sum w z z^T and m = sum w z r come as `_add_sample` left them.
+
+    With Z in parts of places p and normals n, E Z E^T = Z_pp + (H + H^T),  H = Z_pn N + 1/2 N^T Z_nn N.
+    """
+    places, mixed, normals, moment = sums
+    by_place, by_normal, half = room
+    xx, xy, xz, yy, yz, zz = normals[0], normals[1], normals[2], normals[3], normals[4], normals[5]
     for j in range(9):
-        for i in range(6):
-            mixed[i, j] = square[i, 6] * turn[0, j] + square[i, 7] * turn[1, j] + square[i, 8] * turn[2, j]
-        half[0, j] = square[6, 6] * turn[0, j] + square[6, 7] * turn[1, j] + square[6, 8] * turn[2, j]
-        half[1, j] = square[6, 7] * turn[0, j] + square[7, 7] * turn[1, j] + square[7, 8] * turn[2, j]
-        half[2, j] = square[6, 8] * turn[0, j] + square[7, 8] * turn[1, j] + square[8, 8] * turn[2, j]
+        x, y, z = turn[0, j], turn[1, j], turn[2, j]
+        for i in range(3):
+            by_place[2 * i, j] = mixed[i, 0] * x + mixed[i, 1] * y + mixed[i, 2] * z
+            by_place[2 * i + 1, j] = mixed[i, 3] * x + mixed[i, 4] * y + mixed[i, 5] * z
+        by_normal[0, j] = 0.5 * (xx * x + xy * y + xz * z)
+        by_normal[1, j] = 0.5 * (xy * x + yy * y + yz * z)
+        by_normal[2, j] = 0.5 * (xz * x + yz * y + zz * z)
     for i in range(9):
-        corner, axis = i // 3, i % 3
-        vector[i] = turn[0, i] * moment[6] + turn[1, i] * moment[7] + turn[2, i] * moment[8]
-        if axis < 2:
-            vector[i] += moment[2 * corner + axis]
+        x, y, z = turn[0, i], turn[1, i], turn[2, i]
+        vector[i] = x * moment[6] + y * moment[7] + z * moment[8]
+        for j in range(9):
+            half[i, j] = x * by_normal[0, j] + y * by_normal[1, j] + z * by_normal[2, j]
+    for i in range(3):
+        for axis in range(2):
+            vector[3 * i + axis] += moment[2 * i + axis]
+            for j in range(9):
+                half[3 * i + axis, j] += by_place[2 * i + axis, j]
+    n = 0
+    for i in range(9):
         for j in range(i, 9):
-            value = turn[0, i] * half[0, j] + turn[1, i] * half[1, j] + turn[2, i] * half[2, j]
-            other, across = j // 3, j % 3
-            if axis < 2:
-                value += mixed[2 * corner + axis, j]
-            if across < 2:
-                value += mixed[2 * other + across, i]
-                if axis < 2:
-                    p, q = 2 * corner + axis, 2 * other + across
-                    value += square[min(p, q), max(p, q)]
-            block[PACKED[i, j]] = value
+            block[n] = half[i, j] + half[j, i]
+            n += 1
+    n = 0
+    for i in range(3):
+        for j in range(i, 3):
+            block[PACKED[3 * i, 3 * j]] += places[0, n]
+            block[PACKED[3 * i, 3 * j + 1]] += places[1, n]
+            block[PACKED[3 * i + 1, 3 * j + 1]] += places[2, n]
+            if i < j:
+                block[PACKED[3 * i + 1, 3 * j]] += places[1, n]
+            n += 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
@@ -297,18 +410,20 @@ def triangle_cross(triangles_range, photo, window, points, mesh, samples, albedo
     """
     triangles, first, flat_start = mesh
     barycentric, normal_start = samples
-    flat, normal, basis, g = np.empty(3), np.empty(3), np.empty(9), np.empty(9)
+    flat, at_corners = np.empty(3), np.empty((3, 3))
+    g, h = np.empty(9, cross.dtype), np.empty(9 + modes.shape[2], cross.dtype)
     work, slopes, turn = np.empty((3, 6)), np.empty((3, 2)), np.empty((3, 9))
     for t in range(triangles_range[0], triangles_range[1]):
         triangle = triangles[t]
-        triangle_normal(points, triangle, flat)
-        _normal_derivative(points, triangle, turn)
+        corners, shift = _prepared(points, triangle, flat_start[t], window, flat)
+        _corner_values(albedo, triangle, at_corners)
+        _normal_derivative(points, triangle, flat, turn)
         cross[t] = 0.0
         for m in range(first[t], first[t + 1]):
-            weights = barycentric[m]
-            sample = (weights, normal_start[m])
-            flats = (flat, flat_start[t], normal, basis)
-            _sample_derivatives(photo, window, points, triangle, sample, flats, albedo, light, work, slopes)
+            weights = (barycentric[m, 0], barycentric[m, 1], barycentric[m, 2])
+            f = _sample_derivatives(
+                photo, window, corners, shift, weights, normal_start[m], at_corners, light, work, slopes
+            )  # fmt: skip
             for k in range(3):
                 for i in range(9):
                     g[i] = turn[0, i] * work[k, 3] + turn[1, i] * work[k, 4] + turn[2, i] * work[k, 5]
@@ -316,12 +431,14 @@ def triangle_cross(triangles_range, photo, window, points, mesh, samples, albedo
                     g[3 * i] += weights[i] * work[k, 1]
                     g[3 * i + 1] += weights[i] * work[k, 2]
                 by_shading, by_albedo = weight[m] * slopes[k, 0], weight[m] * slopes[k, 1]
+                for p in range(9):
+                    h[p] = by_shading * f[p]
+                a, b, c = modes[triangle[0], k], modes[triangle[1], k], modes[triangle[2], k]
+                for q in range(modes.shape[2]):
+                    h[9 + q] = by_albedo * (weights[0] * a[q] + weights[1] * b[q] + weights[2] * c[q])
                 for i in range(9):
                     row = cross[t, i]
                     for p in range(9):
-                        row[9 * k + p] += g[i] * by_shading * basis[p]
-                    for a in range(modes.shape[2]):
-                        mode = 0.0
-                        for c in range(3):
-                            mode += weights[c] * modes[triangle[c], k, a]
-                        row[27 + a] += g[i] * by_albedo * mode
+                        row[9 * k + p] += g[i] * h[p]
+                    for q in range(modes.shape[2]):
+                        row[27 + q] += g[i] * h[9 + q]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from ...models.morphable_model import MorphableModel
+from ._kernels import add_modes
 
 Array = NDArray[np.float64]
 
@@ -46,7 +47,9 @@ class AlbedoBasis:
 
     def reflectance(self, coefficients: Array, rows: NDArray[np.intp] | slice = slice(None)) -> Array:
         """Return the albedo (M, 3) of the vertices `rows`, at least MIN_REFLECTANCE."""
-        values = self.mean[rows] + self.modes[rows] @ coefficients.astype(np.float32)
+        chosen = np.arange(len(self.mean))[rows]
+        values = self.mean[chosen]
+        add_modes(self.modes, coefficients.astype(np.float32), chosen, values)
         return np.maximum(values, MIN_REFLECTANCE)
 
 

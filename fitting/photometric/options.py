@@ -13,15 +13,14 @@ class PhotometricOptions:
     """Options of the photometric stage."""
 
     face_sizes: tuple[float, ...] = (40.0, 80.0)  # px, the face's size in each level of the pyramid, coarse to fine
-    rounds: int = 5  # of visibility, light and albedo per level, each followed by `steps`
-    steps: int = 2  # Gauss-Newton steps on pose and shape per round
-    tolerance: float = 0.05  # nats: a level ends when a fresh round promises less than this
+    rounds: int = 6  # renderings per level, each followed by a Gauss-Newton step
+    tolerance: float = 0.05  # nats: a level ends when a step after a fresh rendering promises less than this
     min_cosine: float = 0.25  # of the angle between normal and view: what is seen more edge-on does not count
-    correlation_length: float = 0.06  # of neighbouring pixels' errors, relative to the face's size; see `problem.py`
+    correlation_length: float = 0.07  # of neighbouring pixels' errors, relative to the face's size; see `problem.py`
     degrees_of_freedom: float = 4.0  # of Student's t distribution of the errors: less is more robust
     albedo_deviation: float = 0.15  # standard deviation of a face's albedo from the model's, relative; 0: none
     albedo_length: float = 30.0  # mm over which that deviation is much the same
-    landmark_tolerance: float = 1.3  # the stage is rejected where it raises the landmarks' RMS error by this factor
+    landmark_tolerance: float = 1.3  # the stage is rejected where it raises the landmarks' robust cost by this factor
     threads: int | None = None  # that share the work, None: as many as there are cores; no result depends on it
 
     def __post_init__(self) -> None:
@@ -30,7 +29,7 @@ class PhotometricOptions:
         if not sizes or not all(16.0 <= size < math.inf for size in sizes):
             raise InvalidInputError(f"face_sizes: expected numbers of px from 16, got {self.face_sizes!r}")
         object.__setattr__(self, "face_sizes", sizes)
-        for name in ("rounds", "steps", *(() if self.threads is None else ("threads",))):
+        for name in ("rounds", *(() if self.threads is None else ("threads",))):
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidInputError(f"{name}: expected a whole number from 1, got {value!r}")

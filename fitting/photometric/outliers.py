@@ -25,7 +25,7 @@ SMOOTHNESS = 0.02  # standard deviation of the neighbourhood, relative to the fa
 CLIP = 6.0  # largest |log p / q| of a single pixel
 
 
-def background_density(view: View, margin: float) -> NDArray[np.float32]:
+def background_density(view: View, margin: float) -> Array:
     """Return q (BINS, BINS, BINS), per unit of sRGB cubed, of the pixels beyond `margin` px of the surface."""
     photo = view.level.photo
     seen = np.ones(photo.shape[:2], np.uint8)
@@ -40,23 +40,44 @@ def background_density(view: View, margin: float) -> NDArray[np.float32]:
         parts = [np.take(padded, np.arange(BINS) + k, axis) for k in range(3)]
         histogram = 0.25 * parts[0] + 0.5 * parts[1] + 0.25 * parts[2]
     density = histogram / max(histogram.sum(), 1e-300) * BINS**3
-    return (UNIFORM + (1.0 - UNIFORM) * density).astype(np.float32)
+    return UNIFORM + (1.0 - UNIFORM) * density
 
 
-def skin_probability(view: View, square: Array, sigma: float, degrees: float, density: Array, size: float) -> Array:
+def skin_probability(view: View, residual: Array, sigma: float, degrees: float, density: Array, size: float) -> Array:
     """Return gamma (M,) of the samples.
 
-    square (M,): |r|^2 / sigma^2; sigma: of a channel, sRGB units; degrees: of freedom of p; density: q as above; size:
-    the face's in the level, px.
+    residual (M, 3), sRGB units; sigma: of a channel; degrees: of freedom of p; density: q as above; size: the face's
+    in the level, px.
     """
-    # Student's t in three dimensions (Kotz & Nadarajah, Multivariate t Distributions, 2004, equation 1.1).
-    scale = math.lgamma(0.5 * (degrees + 3.0)) - math.lgamma(0.5 * degrees) - 1.5 * math.log(degrees * math.pi)
-    log_p = scale - 3.0 * math.log(sigma) - 0.5 * (degrees + 3.0) * np.log1p(square / degrees)
-    log_q = np.log(density.ravel()[_bins(view.level.photo.reshape(-1, 3)[view.pixels])])
-    ratio = np.clip(log_p - log_q, -CLIP, CLIP)
     prior = view.of_samples(view.surface.prior[view.vertices])
+    ratio = np.clip(_log_skin(residual, sigma, degrees) - _log_other(view, density), -CLIP, CLIP)
     odds = np.log(prior / (1.0 - prior)) + _smoothed(view, ratio, SMOOTHNESS * size)
     return 1.0 / (1.0 + np.exp(-odds))
+
+
+def mixture_energy(view: View, residual: Array, sigma: float, degrees: float, density: Array) -> Array:
+    """Return log(p(0) / (pi p(r) + (1 - pi) q(c))) (M,), nats: what each sample costs, skin or not.
+
+    Unlike the solver's energy it does not fall by calling more pixels outliers, so that states can be compared.
+    """
+    prior = view.of_samples(view.surface.prior[view.vertices])
+    log_skin, log_other = _log_skin(residual, sigma, degrees), _log_other(view, density)
+    best = _log_skin(np.zeros((1, 3)), sigma, degrees)
+    return best - np.logaddexp(np.log(prior) + log_skin, np.log(1.0 - prior) + log_other)
+
+
+def _log_skin(residual: Array, sigma: float, degrees: float) -> Array:
+    """Return log p (M,): Student's t in three dimensions (Kotz & Nadarajah, Multivariate t Distributions, 2004)."""
+    scale = math.lgamma(0.5 * (degrees + 3.0)) - math.lgamma(0.5 * degrees) - 1.5 * math.log(degrees * math.pi)
+    square = np.einsum("mk,mk->m", residual, residual) / sigma**2
+    log_density: Array = scale - 3.0 * math.log(sigma) - 0.5 * (degrees + 3.0) * np.log1p(square / degrees)
+    return log_density
+
+
+def _log_other(view: View, density: Array) -> Array:
+    """Return log q (M,) of the samples' pixels."""
+    log_density: Array = np.log(density).ravel()[_bins(view.level.photo.reshape(-1, 3)[view.pixels])]
+    return log_density
 
 
 def _smoothed(view: View, values: Array, sigma: float) -> Array:

@@ -1,6 +1,6 @@
-"""The energy of the photometric stage over pose, identity and expression, light and albedo at rest.
+"""The energy of the photometric stage, jointly over pose, identity, expression, light and albedo.
 
-    E(x) = kappa sum_m gamma_m (nu + 3) / 2 log(1 + |r_m|^2 / (nu sigma^2))  +  E_landmarks(x)
+    E(x) = kappa sum_m gamma_m (nu + 3) / 2 log(1 + |r_m|^2 / (nu sigma^2))  +  E_landmarks(x)  +  E_appearance(x)
 
 Sample m (`view.py`) is a point sum_i b_i v_i of the surface. With q_i the corners in the camera frame (px, depth scaled
 like the image), u = sum_i b_i q_i its place in the image and n its normal,
@@ -9,7 +9,8 @@ like the image), u = sum_i b_i q_i its place in the image and n its normal,
 
 photo(u) is bilinear, on a level of a pyramid (`levels.py`); rho the albedo, interpolated from the vertices; the light
 is spherical harmonics (render/spherical_harmonics.py). E_landmarks holds the landmarks, the eyelids' openings and the
-priors of `landmark_problem.py`, and shares its tangent space. Residuals are compared in sRGB values, whose noise is
+priors of `landmark_problem.py`, E_appearance the priors of light and albedo (`appearance.py`). The tangent space is
+that of `landmark_problem.py` with the 27 numbers of the light and those of the albedo after it. Residuals are compared in sRGB values, whose noise is
 about the same in light and shade: on rendered heads the fitted surface was nearer the truth than with linear light, by
 1 to 2 % (docs/photometric.md).
 
@@ -28,45 +29,51 @@ the photo's and the level's resolution cancel: a face of 80 px has l = 4.8 px an
 pixels) 0.022.
 
 Derivative. d r = grad photo . du - slope rho d(basis . light)/dn . dn, all of it through the nine numbers q_i, since
-n moves as its triangle's normal: so the normal equations are had through the mesh (`mesh_assembly`).
+n moves as its triangle's normal: so the normal equations of pose and shape, and their coupling to light and albedo, are
+had through the mesh (`mesh_assembly`). Light and albedo are solved for together with the rest, which is the same as
+eliminating them (variable projection; Golub & Pereyra, Inverse Problems 2003): taking turns with them was measured to
+need some eight times the steps.
 """
 
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..gauss_newton import NormalEquations
-from ..landmark_problem import LandmarkProblem, PoseAndShape
+from ..landmark_problem import POSE, LandmarkProblem, PoseAndShape
 from ..mesh_assembly.equations import ProjectedEquations, TriangleSums, project
 from . import _kernels
+from .appearance import Appearance, appearance_equations
 from .view import View
 
 Array = NDArray[np.float64]
 
 
+class FaceState(NamedTuple):
+    """A state of the solver."""
+
+    pose: PoseAndShape
+    appearance: Appearance
+
+
 @dataclass(frozen=True, eq=False)
 class PhotometricProblem:
-    """A `gauss_newton.Problem` over PoseAndShape."""
+    """A `gauss_newton.Problem` over FaceState. Its derivatives are those at the state that the view was made at."""
 
     view: View
     landmarks: LandmarkProblem
-    albedo: Array  # (V, 3) linear reflectance of the view's vertices
-    light: Array  # (9, 3)
     weight: Array  # (M,) kappa gamma
     sigma: float  # sRGB units, per channel
     degrees: float  # nu
     executor: Executor | None = field(default=None, repr=False)
 
-    def residual(self, state: PoseAndShape) -> Array:
+    def residual(self, state: FaceState) -> Array:
         """Return photo - model (M, 3) in sRGB values, not weighted."""
-        residual = np.empty((len(self.view), 3))
-        points = self._camera_points(state, self.view.model_points(state.coefficients))
-        self._share(_kernels.residuals, points, residual)
-        return residual
+        return self._residual(state, self._camera_points(state.pose))
 
     def square(self, residual: Array) -> Array:
         """Return |r|^2 / sigma^2 (M,)."""
@@ -78,72 +85,75 @@ class PhotometricProblem:
         cost = np.log1p(self.square(residual) / self.degrees)
         return float(0.5 * (self.degrees + 3.0) * (self.weight @ cost))
 
-    def energy(self, state: PoseAndShape) -> float:
+    def energy(self, state: FaceState) -> float:
         """Return E in nats."""
-        return self.photometric_energy(self.residual(state)) + self.landmarks.energy(state)
+        photometric = self.photometric_energy(self.residual(state))
+        return photometric + self.landmarks.energy(state.pose) + state.appearance.energy
 
     def sample_weights(self, residual: Array) -> Array:
         """Return each sample's weight (M,) in the normal equations, per sRGB unit squared."""
         return self.weight * (self.degrees + 3.0) / (self.degrees + self.square(residual)) / self.sigma**2
 
-    def normal_equations(self, state: PoseAndShape) -> NormalEquations:
-        """Return energy, gradient (6 + P,) and Gauss-Newton matrix at `state`."""
-        photo, energy = self._projected(state, None)
-        points = self.landmarks.normal_equations(state)
-        return NormalEquations(
-            energy + points.energy, photo.gradient + points.gradient, photo.matrix + points.matrix
-        )  # fmt: skip
-
-    def coupled_matrices(self, state: PoseAndShape, modes: NDArray[np.floating]) -> tuple[Array, Array]:
-        """Return the Gauss-Newton matrix (6 + P, 6 + P) and its coupling (6 + P, 27 + A) to light and albedo.
-
-        modes (V, 3, A): the albedo's change per unit of each coefficient.
-        """
-        photo, _ = self._projected(state, modes)
-        assert photo.cross is not None
-        return photo.matrix + self.landmarks.normal_equations(state).matrix, photo.cross
-
-    def step_bounds(self, state: PoseAndShape) -> tuple[Array, Array]:
-        """Return how far each entry may move."""
-        return self.landmarks.step_bounds(state)
-
-    def retract(self, state: PoseAndShape, step: Array) -> PoseAndShape:
-        """Return the state at `step` (6 + P,) from `state`."""
-        return self.landmarks.retract(state, step)
-
-    def _projected(self, state: PoseAndShape, modes: NDArray[np.floating] | None) -> tuple[ProjectedEquations, float]:
-        """Return the photo's part of the normal equations, with its coupling to light and albedo if asked for."""
-        view, dtype = self.view, self.view.basis.dtype
-        model_points = view.model_points(state.coefficients)
-        points = self._camera_points(state, model_points)
-        residual = np.empty((len(view), 3))
-        self._share(_kernels.residuals, points, residual)
+    def normal_equations(self, state: FaceState) -> NormalEquations:
+        """Return energy, gradient (6 + P + 27 + A,) and Gauss-Newton matrix at `state`."""
+        pose, appearance = state
+        residual = self.residual(state)
         weight = self.sample_weights(residual)
-        count = len(view.triangles)
-        blocks, vectors, cross = np.empty((count, 45), dtype), np.empty((count, 9), dtype), None
-        self._share(_kernels.triangle_sums, points, weight, blocks, vectors)
-        if modes is not None:
-            cross = np.empty((count, 9, 27 + modes.shape[2]), dtype)
-            self._share(_kernels.triangle_cross, points, weight, modes, cross)
-        sums = TriangleSums(blocks, vectors, cross)
-        equations = project(
-            view.pattern, sums, view.basis, model_points, state.rotation, state.scale, self.executor
-        )  # fmt: skip
-        return equations, self.photometric_energy(residual)
+        photo = self._projected(state, weight)
+        assert photo.cross is not None
+        points = self.landmarks.normal_equations(pose)
+        own, slope = appearance_equations(self.view, appearance, weight)
+        matrix = np.block([[photo.matrix + points.matrix, photo.cross], [photo.cross.T, own]])
+        gradient = np.concatenate([photo.gradient + points.gradient, slope])
+        energy = self.photometric_energy(residual) + points.energy + appearance.energy
+        return NormalEquations(energy, gradient, matrix)
 
-    def _camera_points(self, state: PoseAndShape, points: Array) -> Array:
+    def step_bounds(self, state: FaceState) -> tuple[Array, Array]:
+        """Return how far each entry may move; light and albedo are free."""
+        lower, upper = self.landmarks.step_bounds(state.pose)
+        free = np.full(len(state.appearance.stacked), np.inf)
+        return np.concatenate([lower, -free]), np.concatenate([upper, free])
+
+    def retract(self, state: FaceState, step: Array) -> FaceState:
+        """Return the state at `step` (6 + P + 27 + A,) from `state`."""
+        split = POSE + len(state.pose.coefficients)
+        return FaceState(self.landmarks.retract(state.pose, step[:split]), state.appearance.moved(step[split:]))
+
+    def _projected(self, state: FaceState, weight: Array) -> ProjectedEquations:
+        """Return the photo's part of the normal equations of pose and shape, and their coupling to the appearance."""
+        view, dtype = self.view, self.view.basis.dtype
+        points = self._camera_points(state.pose)
+        modes = view.surface.albedo.modes[view.albedo_rows].astype(dtype, copy=False)
+        count = len(view.triangles)
+        blocks, vectors = np.empty((count, 45), dtype), np.empty((count, 9), dtype)
+        cross = np.empty((count, 9, 27 + modes.shape[2]), dtype)
+        self._share(_kernels.triangle_sums, state, points, weight, blocks, vectors)
+        self._share(_kernels.triangle_cross, state, points, weight, modes, cross)
+        model_points = view.model_points(state.pose.coefficients)
+        return project(
+            view.pattern, TriangleSums(blocks, vectors, cross), view.basis, model_points,
+            state.pose.rotation, state.pose.scale, self.executor,
+        )  # fmt: skip
+
+    def _residual(self, state: FaceState, points: Array) -> Array:
+        residual = np.empty((len(self.view), 3))
+        self._share(_kernels.residuals, state, points, residual)
+        return residual
+
+    def _camera_points(self, state: PoseAndShape) -> Array:
         """Return the view's vertices (V, 3) in the camera frame, px."""
-        seen: Array = state.scale * points @ state.rotation.T
+        seen: Array = state.scale * self.view.model_points(state.coefficients) @ state.rotation.T
         seen[:, :2] += state.translation
         return seen
 
-    def _share(self, kernel: Any, points: Array, *rest: Any) -> None:
+    def _share(self, kernel: Any, state: FaceState, points: Array, *rest: Any) -> None:
         """Run a kernel over all triangles, shared among the executor's threads."""
-        view, level = self.view, self.view.level
+        view, level, light = self.view, self.view.level, state.appearance.light
+        albedo = view.surface.albedo.reflectance(state.appearance.coefficients, view.albedo_rows)
 
         def run(part: tuple[int, int]) -> None:
             kernel(
-                part, level.photo, level.window, points, view.mesh, view.samples, self.albedo, self.light, *rest
+                part, level.photo, level.window, points, view.mesh, view.samples, albedo, light, *rest
             )  # fmt: skip
 
         parts: Iterable[tuple[int, int]] = view.ranges()

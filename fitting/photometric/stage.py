@@ -3,19 +3,18 @@
 On each level of a pyramid tied to the face's size (`levels.py`), a few rounds of
 
  1. what is seen: samples on the visible skin (`view.py`), jaw points on the outline;
- 2. light and albedo, for the pose and shape at hand (`appearance.py`);
- 3. the scale of the errors, from their median absolute value, and which pixels show skin at all (`outliers.py`);
- 4. damped Gauss-Newton steps on pose, identity and expression (`problem.py`).
+ 2. the scale of the errors, from their median absolute value, which pixels show skin at all (`outliers.py`), and which
+    landmarks agree with the rest;
+ 3. one damped Gauss-Newton step on pose, identity, expression, light and albedo together (`problem.py`).
 
-Light and albedo take turns with the rest: eliminating them in every step as well (variable projection) led to the same
-faces at twice the work (docs/photometric.md). The eyelids are measured in the photo first (`eyelids.py`), and these
-measurements stand in for the landmarks' lids.
+One step per rendering, since normals follow their triangles' only for short ways. Before the first step, light and
+albedo are found for the landmarks' pose and shape. The eyelids are measured in the photo (`eyelids.py`), and these
+measurements stand in for the landmarks' lids. The posterior standard deviations at the end are marginal over light and
+albedo as over everything else.
 
-At the end the posterior standard deviations are marginal over pose, light and albedo: with H the Gauss-Newton matrix of
-pose and shape, C its coupling to light and albedo and A their own, H - C A^-1 C^T.
-
-The result is kept only where it is credible: the photometric energy fell, the landmarks' RMS error did not grow beyond
-a tolerance, and the shape is that of a possible face. Else the stage reports STALLED, and the landmarks' fit stands.
+The result is kept only where it is credible: the photo is explained better than at the start, the landmarks' robust
+cost did not grow beyond a tolerance, and the shape is that of a possible face. Else the stage reports STALLED, and the
+landmarks' fit stands.
 """
 
 import math
@@ -30,20 +29,20 @@ from numpy.typing import NDArray
 
 from ...render.cameras import ScaledOrthographic
 from ..eyelids import EYELID_PAIRS, measure_eyelid_openings
-from ..gauss_newton import GaussNewtonOptions, Outcome, minimise
+from ..gauss_newton import GaussNewtonOptions, minimise
 from ..gold_standard import DegenerateConfigurationError
-from ..landmark_problem import LandmarkProblem, PoseAndShape
+from ..landmark_problem import POSE, PoseAndShape
 from ..landmark_stage import MAX_IDENTITY, inverse_positive_definite
 from ..landmark_task import JawMatching, LandmarkTask, energy_terms, parameters_of, state_of
 from ..parameters import FaceParameters
 from ..status import FitStatus
-from .appearance import Appearance, first_appearance, light_matrix, refined
+from .appearance import Appearance, first_appearance, refined
 from .levels import Level, make_level
 from .options import PhotometricOptions
-from .outliers import background_density, skin_probability
-from .problem import PhotometricProblem
+from .outliers import background_density, mixture_energy, skin_probability
+from .problem import FaceState, PhotometricProblem
 from .surface import Surface, skin_surface
-from .view import View, make_view
+from .view import make_view
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -56,6 +55,9 @@ MIN_SIGMA = 0.004
 
 MARGIN = 0.1
 """Around the head, relative to the face's size: where the photo is cut, and where what is behind it begins."""
+
+LANDMARK_DEGREES = 4.0
+"""Degrees of freedom of the landmarks' errors, Student's t in two dimensions: some detected points are just wrong."""
 
 DAMPING = 1e-3
 """The steps' initial damping: the photo is far less linear than the landmarks."""
@@ -81,11 +83,11 @@ class PhotometricFit:
 
 @dataclass(frozen=True, eq=False)
 class _Round:
-    """One round's problem and what it was made from."""
+    """One rendering: the problem to take a step on, and the state that it was made at."""
 
     problem: PhotometricProblem
-    appearance: Appearance
-    residual: Array  # (M, 3) at the round's start
+    state: FaceState
+    density: Array  # of the colours around the head, see outliers.py
 
 
 def fit_photometric_stage(
@@ -101,14 +103,13 @@ def fit_photometric_stage(
     accepted step.
     """
     surface = skin_surface(task.model, options.albedo_deviation, options.albedo_length)
-    state = state_of(start)
-    lids = _with_eyelids(task, image, start)
+    pose = state_of(start)
     with _executor(options.threads) as executor:
-        run = _Run(image, surface, lids, options, state.scale, deadline, executor)
-        rounds, outcome = run.descend(state)
-        if not rounds or outcome is None:
+        run = _Run(image, surface, _with_eyelids(task, image, start), options, pose.scale, deadline, executor)
+        last, status, iterations = run.descend(pose)
+        if last is None:
             return PhotometricFit(False, start, FitStatus.STALLED, 0, {}, {})
-        return _judged(run, task, start, rounds, outcome)
+        return _judged(run, task, start, last, status, iterations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,50 +124,60 @@ class _Run:
     deadline: float
     executor: Executor | None
 
-    def descend(self, state: PoseAndShape) -> tuple[list[_Round], Outcome[PoseAndShape] | None]:
-        """Run all levels; return each round, and how the last one ended with the iterations of all."""
-        matching, appearance, rounds = JawMatching(), None, list[_Round]()
-        outcome: Outcome[PoseAndShape] | None = None
-        solver = GaussNewtonOptions(self.options.steps, self.options.tolerance, DAMPING)
-        iterations, held = 0, None
+    def descend(self, pose: PoseAndShape) -> tuple[_Round | None, FitStatus, int]:
+        """Run all levels; return a last rendering of where that led, how it ended, and the number of solves."""
+        matching, appearance, last = JawMatching(), None, None
+        status, iterations, held = FitStatus.MAX_ITERATIONS, 0, None
+        solver = GaussNewtonOptions(1, self.options.tolerance, DAMPING)
         for factor in self._factors():
-            level = make_level(self.image, self._box(state), factor)
-            if level is None:
-                continue
-            density = None
-            for _ in range(self.options.rounds):
-                view = make_view(self.surface, level, state, self.options.min_cosine)
-                if len(view) < MIN_SAMPLES:
+            level = make_level(self.image, self._box(pose), factor)
+            for step in range(self.options.rounds + 1):
+                matching = matching.again(self.task, pose)
+                found = None if level is None else self.render(level, pose, matching, appearance)
+                if found is None:
                     break
-                if density is None:
-                    density = background_density(view, MARGIN * self._size(level))
-                matching = matching.again(self.task, state)
-                current = self._round(view, state, matching, appearance, density)
-                appearance = current.appearance
-                rounds.append(current)
-                outcome = minimise(current.problem, state, solver, self.deadline, held)
-                state, held, iterations = outcome.state, outcome.held, iterations + outcome.iterations
-                if outcome.status is not FitStatus.MAX_ITERATIONS:
+                last = found
+                if step == self.options.rounds:
+                    break  # this rendering only shows where the level led
+                outcome = minimise(last.problem, last.state, solver, self.deadline, held)
+                (pose, appearance), held = outcome.state, outcome.held
+                status, iterations = outcome.status, iterations + outcome.iterations
+                if status is not FitStatus.MAX_ITERATIONS:
                     break
-            if outcome is not None and outcome.status in (FitStatus.TIMEOUT, FitStatus.DIVERGED):
+            if status in (FitStatus.TIMEOUT, FitStatus.DIVERGED):
                 break
-        return rounds, None if outcome is None else replace(outcome, iterations=iterations)
+        return last, status, iterations
 
-    def again(self, last: _Round, state: PoseAndShape) -> _Round:
-        """Return a round at another state on the level of `last`, with light and albedo of its own."""
-        level = last.problem.view.level
-        view = make_view(self.surface, level, state, self.options.min_cosine)
-        density = background_density(view, MARGIN * self._size(level))
-        return self._round(view, state, JawMatching().again(self.task, state), None, density)
+    def render(
+        self, level: Level, pose: PoseAndShape, matching: JawMatching, appearance: Appearance | None
+    ) -> _Round | None:
+        """Return the problem at a state, with light and albedo found for it if None; None where too little is seen."""
+        view = make_view(self.surface, level, pose, self.options.min_cosine)
+        if len(view) < MIN_SAMPLES:
+            return None
+        size = level.factor * self.scale * self.task.model.face_size
+        density = background_density(view, MARGIN * size)
+        kappa = min(1.0, 1.0 / (2.0 * math.pi * (self.options.correlation_length * size) ** 2))
+        degrees = self.options.degrees_of_freedom
+        landmarks = self.task.problem(self.scale, matching.match).robust(pose, LANDMARK_DEGREES)
+        problem = PhotometricProblem(view, landmarks, np.full(len(view), kappa), MIN_SIGMA, degrees, self.executor)
+        # The first time, hair and hands must be known for what they are before the face's own tone takes after them.
+        moves = (False, False, False, True, None) if appearance is None else (None,)
+        state = FaceState(pose, appearance or first_appearance(view))
+        for deviation in moves:
+            residual = problem.residual(state)
+            sigma = _scale(residual, problem.weight / kappa)
+            gamma = skin_probability(view, residual, sigma, degrees, density, size)
+            problem = replace(problem, sigma=sigma, weight=kappa * gamma)
+            if deviation is not None:
+                weights = problem.sample_weights(residual)
+                state = FaceState(pose, refined(view, state.appearance, weights, deviation=deviation))
+        return _Round(problem, state, density)
 
     def _factors(self) -> list[float]:
         """Return the reductions of the pyramid's levels: none is larger than the photo, none comes twice."""
         size = self.scale * self.task.model.face_size
         return list(dict.fromkeys(min(wanted / size, 1.0) for wanted in self.options.face_sizes))
-
-    def _size(self, level: Level) -> float:
-        """Return the face's size in a level, px."""
-        return level.factor * self.scale * self.task.model.face_size
 
     def _box(self, state: PoseAndShape) -> Array:
         """Return the part of the photo (4,) px that the head is in, with a margin."""
@@ -174,43 +185,6 @@ class _Run:
         places = camera.project(self.surface.points(state.coefficients))[:, :2]
         margin = 4.0 * MARGIN * self.scale * self.task.model.face_size
         return np.concatenate([places.min(axis=0) - margin, places.max(axis=0) + margin])
-
-    def _round(
-        self,
-        view: View,
-        state: PoseAndShape,
-        matching: JawMatching,
-        appearance: Appearance | None,
-        density: NDArray[np.float32],
-    ) -> _Round:
-        """Return the problem at hand: light and albedo, the errors' scale, and the pixels' weights."""
-        options, size = self.options, self._size(view.level)
-        kappa = min(1.0, 1.0 / (2.0 * math.pi * (options.correlation_length * size) ** 2))
-        landmarks = self.task.problem(self.scale, matching.match)
-        fresh = appearance is None
-        appearance = first_appearance(view) if appearance is None else appearance
-        problem = self._problem(view, landmarks, appearance, np.full(len(view), kappa), MIN_SIGMA)
-        for _ in range(2 if fresh else 1):
-            residual = problem.residual(state)
-            problem = replace(problem, sigma=_scale(residual, problem.weight / kappa))
-            gamma = skin_probability(
-                view, problem.square(residual), problem.sigma, options.degrees_of_freedom, density, size
-            )  # fmt: skip
-            problem = replace(problem, weight=kappa * gamma)
-            appearance = refined(view, appearance, problem.sample_weights(residual))
-            problem = replace(problem, albedo=self._albedo(view, appearance), light=appearance.light)
-        residual = problem.residual(state)
-        return _Round(replace(problem, sigma=_scale(residual, gamma)), appearance, residual)
-
-    def _problem(
-        self, view: View, landmarks: LandmarkProblem, appearance: Appearance, weight: Array, sigma: float
-    ) -> PhotometricProblem:
-        albedo = self._albedo(view, appearance)
-        degrees = self.options.degrees_of_freedom
-        return PhotometricProblem(view, landmarks, albedo, appearance.light, weight, sigma, degrees, self.executor)
-
-    def _albedo(self, view: View, appearance: Appearance) -> Array:
-        return self.surface.albedo.reflectance(appearance.coefficients, view.albedo_rows)
 
 
 def _scale(residual: Array, probability: Array) -> float:
@@ -253,68 +227,57 @@ def _executor(threads: int | None) -> Iterator[Executor | None]:
 
 
 def _judged(
-    run: _Run, task: LandmarkTask, start: FaceParameters, rounds: list[_Round], outcome: Outcome[PoseAndShape]
+    run: _Run, task: LandmarkTask, start: FaceParameters, last: _Round, status: FitStatus, iterations: int
 ) -> PhotometricFit:
     """Return the fit where it is credible, else the start."""
-    last, state, split = rounds[-1], outcome.state, task.model.n_identity
-    problem, appearance = last.problem, last.appearance
-    residual = problem.residual(state)
-    before, after = state_of(start), state
-    first = run.again(last, before)
-    initial = _energies(last, first.residual, energy_terms(problem.landmarks, before, split), first.appearance)
-    final = _energies(last, residual, energy_terms(problem.landmarks, after, split), appearance)
-    judged, observed = _landmarks_alone(run, task, state)
-    _, observed_before = _landmarks_alone(run, task, before)
+    split, (pose, appearance), before = task.model.n_identity, last.state, state_of(start)
+    first = run.render(last.problem.view.level, before, JawMatching().again(run.task, before), None)
+    initial = {} if first is None else _energies(last, first, split)
+    final = _energies(last, last, split)
+    judged = task.problem(run.scale, JawMatching().again(task, pose).match)
+    earlier = task.problem(run.scale, JawMatching().again(task, before).match)
     # Below what noise makes likely, a rise means nothing.
-    worse = observed / max(observed_before, 0.5 * np.isfinite(task.noise.sigma).sum())
-    try:
-        covariance = _posterior(run, last, state)
-    except (DegenerateConfigurationError, np.linalg.LinAlgError):
-        covariance = None
+    usual = max(earlier.robust_cost(before, LANDMARK_DEGREES), float(np.isfinite(task.noise.sigma).sum()))
+    covariance = _covariance(last)
     credible = (
-        final["photometric"] <= initial["photometric"]
-        and worse <= run.options.landmark_tolerance**2
-        and float(np.abs(state.coefficients[:split]).max(initial=0.0)) <= MAX_IDENTITY
-        and covariance is not None
-        and outcome.status is not FitStatus.DIVERGED
+        final["photometric"] <= initial.get("photometric", math.inf)
+        and judged.robust_cost(pose, LANDMARK_DEGREES) <= run.options.landmark_tolerance * usual
+        and float(np.abs(pose.coefficients[:split]).max(initial=0.0)) <= MAX_IDENTITY
+        and status is not FitStatus.DIVERGED
     )
-    if not credible:
-        return PhotometricFit(False, start, FitStatus.STALLED, outcome.iterations, initial, final)
+    if not credible or covariance is None:
+        return PhotometricFit(False, start, FitStatus.STALLED, iterations, initial, final)
     albedo = run.surface.albedo
     return PhotometricFit(
         accepted=True,
-        parameters=parameters_of(state, split),
-        status=outcome.status,
-        iterations=outcome.iterations,
+        parameters=parameters_of(pose, split),
+        status=status,
+        iterations=iterations,
         initial_energy=initial,
         final_energy=final,
         covariance=covariance,
         lighting=appearance.light,
         albedo=appearance.coefficients[: albedo.n_model].copy(),
         reflectance=np.clip(albedo.reflectance(appearance.coefficients), 0.0, 1.0),
-        landmarks=judged.projected(state),
-        landmark_energy=observed,
+        landmarks=judged.projected(pose),
+        landmark_energy=energy_terms(judged, pose, split)["landmarks"],
     )
 
 
-def _landmarks_alone(run: _Run, task: LandmarkTask, state: PoseAndShape) -> tuple[LandmarkProblem, float]:
-    """Return the problem of the landmarks as observed, matched at `state`, and their energy, nats."""
-    problem = task.problem(run.scale, JawMatching().again(task, state).match)
-    return problem, energy_terms(problem, state, task.model.n_identity)["landmarks"]
+def _energies(last: _Round, there: _Round, split: int) -> dict[str, float]:
+    """Return all terms in nats; the photometric one as if the errors' scale and number were the last round's."""
+    problem, view, (pose, appearance) = last.problem, there.problem.view, there.state
+    residual = there.problem.residual(there.state)
+    cost = mixture_energy(view, residual, problem.sigma, problem.degrees, there.density)
+    photometric = problem.weight.max(initial=0.0) * len(problem.view) * float(cost.mean())
+    return {"photometric": photometric} | energy_terms(there.problem.landmarks, pose, split) | appearance.energies
 
 
-def _energies(last: _Round, residual: Array, landmarks: dict[str, float], appearance: Appearance) -> dict[str, float]:
-    """Return all terms in nats; the photometric one as if its residuals were as many as the last round's."""
-    problem = last.problem
-    cost = np.log1p(problem.square(residual) / problem.degrees).mean()
-    photometric = 0.5 * (problem.degrees + 3.0) * problem.weight.sum() * float(cost)
-    return {"photometric": photometric} | landmarks | appearance.energy
-
-
-def _posterior(run: _Run, last: _Round, state: PoseAndShape) -> Array:
-    """Return the covariance (6 + P, 6 + P) of a step, marginal over light and albedo."""
-    problem, view = last.problem, last.problem.view
-    modes = run.surface.albedo.modes[view.albedo_rows].astype(view.basis.dtype)
-    matrix, coupling = problem.coupled_matrices(state, modes)
-    own = light_matrix(view, last.appearance, problem.sample_weights(problem.residual(state)))
-    return inverse_positive_definite(matrix - coupling @ np.linalg.solve(own, coupling.T))
+def _covariance(last: _Round) -> Array | None:
+    """Return the covariance (6 + P, 6 + P) of a step in pose and shape; None where it is not determined."""
+    equations = last.problem.normal_equations(last.state)
+    size = POSE + len(last.state.pose.coefficients)
+    try:
+        return inverse_positive_definite(equations.matrix)[:size, :size]
+    except DegenerateConfigurationError:
+        return None

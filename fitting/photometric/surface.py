@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from ...models.morphable_model import MorphableModel
 from .albedo import AlbedoBasis, albedo_basis
@@ -14,8 +15,15 @@ Array = NDArray[np.float64]
 NOT_SKIN = ("eyes", "teeth", "mouth", "sockets")
 """Regions whose appearance is not that of a matt surface in distant light."""
 
-FACE_PRIOR, HEAD_PRIOR = 0.9, 0.6
-"""How likely a pixel shows the skin that the model has there: in the face, and where hair and collars are."""
+OPENINGS = (slice(36, 48), slice(60, 68))
+"""Landmarks of eyelids and inner lips. Within OPENING_MARGIN mm of them, on the mean face, the photo shows now skin,
+now eyes and teeth, which the skin's motion does not explain: landmarks and measured eyelids tell how wide they open."""
+
+OPENING_MARGIN = 5.0
+
+FACE_PRIOR, HEAD_PRIOR = 0.9, 0.05
+"""How likely a pixel shows the skin that the model has there: in the face, and where hair and collars are. A bald head
+makes itself known (`outliers.py`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +52,13 @@ def skin_surface(model: MorphableModel, deviation: float, length: float) -> Surf
 def make_surface(
     model: MorphableModel, deviation: float, length: float, dtype: type[np.floating] = np.float32
 ) -> Surface:
-    """Return a model's skin, its basis in the given precision."""
+    """Return a model's skin, its basis in the given precision; all of a model that does not name its regions."""
     everywhere = np.ones(model.n_vertices, dtype=bool)
-    skin, face = model.regions.get("skin", everywhere).copy(), model.regions.get("face", everywhere)
+    skin = model.regions.get("skin", everywhere).copy()
     for name in NOT_SKIN:
-        skin &= ~model.regions.get(name, np.zeros(model.n_vertices, dtype=bool))
-    face = face & skin
+        skin &= ~model.regions.get(name, ~everywhere)
+    skin &= ~_openings(model)
+    face = model.regions.get("face", everywhere) & skin
     inside = skin[model.triangles].all(axis=1)
     chosen, local = np.unique(model.triangles[inside], return_inverse=True)
     bases = [np.moveaxis(basis[:, chosen], 0, 2) for basis in (model.identity, model.expression) if len(basis)]
@@ -62,3 +71,10 @@ def make_surface(
         albedo=albedo_basis(model, face, deviation, length),
         prior=np.where(face[chosen], FACE_PRIOR, HEAD_PRIOR),
     )
+
+
+def _openings(model: MorphableModel) -> NDArray[np.bool_]:
+    """Return (N,): the vertices close to the eyelids' and inner lips' landmarks."""
+    landmarks = model.semantic_basis.mean
+    points = np.concatenate([landmarks[group] for group in OPENINGS])
+    return np.asarray(cKDTree(points).query(model.mean)[0] < OPENING_MARGIN)

@@ -18,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...render.cameras import ScaledOrthographic
-from ...render.normals import normalised, vertex_normals
+from ...render.normals import vertex_normals
 from ...render.rasterizer import rasterize
 from ..landmark_problem import PoseAndShape
+from ..mesh_assembly._kernels import stable_order
 from ..mesh_assembly.equations import MeshPattern
-from ._kernels import triangle_normals
+from ._kernels import sample_normals, triangle_normals
 from .levels import Level
 from .surface import Surface
 
 Array = NDArray[np.float64]
 
-RANGES = 8
-"""Number of ranges of triangles that threads share."""
+RANGES, RANGE = 8, 4000
+"""Most ranges of triangles that threads share, and the samples of one: fewer are not worth a thread's attention."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +47,19 @@ class View:
     normals: Array  # (M, 3) unit, camera frame, smooth
     triangle_normals: Array  # (T, 3) unit, camera frame
     basis: NDArray[np.floating] = field(repr=False)  # (V, 3, P) of the vertices
+    # Coefficients and points of the last `model_points`.
+    _last: list[Array] = field(default_factory=list, init=False, repr=False)
 
     def __len__(self) -> int:
         """Number of samples M."""
         return len(self.pixels)
 
-    @property
+    @cached_property
     def corners(self) -> NDArray[np.int32]:
         """(M, 3) the corners of each sample's triangle, among `vertices`."""
         return np.repeat(self.triangles, np.diff(self.first), axis=0)
 
-    @property
+    @cached_property
     def albedo_rows(self) -> NDArray[np.intp]:
         """(V,) the vertices among the model's."""
         return self.surface.chosen[self.vertices]
@@ -66,7 +69,7 @@ class View:
         """Where the triangles land in the normal equations."""
         return MeshPattern.from_triangles(self.triangles, len(self.vertices))
 
-    @property
+    @cached_property
     def colours(self) -> Array:
         """(M, 3) the photo at the samples' pixels, sRGB 0-1."""
         return self.level.photo.reshape(-1, 3)[self.pixels].astype(np.float64)
@@ -83,14 +86,19 @@ class View:
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Yield ranges of triangles with about as many samples each."""
-        ends = np.searchsorted(self.first, np.linspace(0, len(self), RANGES + 1)[1:-1]).tolist()
+        count = min(max(len(self) // RANGE, 1), RANGES)
+        ends = np.searchsorted(self.first, np.linspace(0, len(self), count + 1)[1:-1]).tolist()
         edges = [0, *ends, len(self.triangles)]
         yield from ((a, b) for a, b in pairwise(edges) if b > a)
 
     def model_points(self, coefficients: Array) -> Array:
         """Return the vertices (V, 3), mm, model frame."""
-        surface = self.surface
-        return surface.mean[self.vertices] + self.basis @ coefficients.astype(self.basis.dtype)
+        # Energy and derivatives are asked for at the same state, and the basis is megabytes to read.
+        if not self._last or not np.array_equal(self._last[0], coefficients):
+            points = self.surface.mean[self.vertices] + self.basis @ coefficients.astype(self.basis.dtype)
+            points.flags.writeable = False
+            self._last[:] = coefficients.copy(), points
+        return self._last[1]
 
     def of_samples(self, values: Array) -> Array:
         """Return values (V, ...) of the vertices, interpolated at the samples (M, ...)."""
@@ -104,26 +112,28 @@ def make_view(surface: Surface, level: Level, state: PoseAndShape, min_cosine: f
     height, width = level.photo.shape[:2]
     seen = rasterize(level.camera(camera), points, surface.triangles, height, width)
     smooth = vertex_normals(points, surface.triangles) @ state.rotation.T
-    pixels = np.flatnonzero(seen.triangle >= 0)
-    # The last row and column have no neighbour to be interpolated with.
-    row, column = np.divmod(pixels, width)
-    pixels = pixels[(row < height - 1) & (column < width - 1)]
-    owner = seen.triangle.ravel()[pixels]
-    barycentric = seen.barycentric.reshape(-1, 3)[pixels]
-    normals = normalised(np.einsum("mc,mcx->mx", barycentric, smooth[surface.triangles[owner]]))
-    frontal = np.flatnonzero(normals[:, 2] <= -min_cosine)
-    order = frontal[np.argsort(owner[frontal], kind="stable")]
-    listed, first = np.unique(owner[order], return_index=True)
-    vertices, local = np.unique(surface.triangles[listed], return_inverse=True)
-    triangles = np.ascontiguousarray(local.reshape(-1, 3).astype(np.int32))
+    covered = seen.covered
+    covered[-1], covered[:, -1] = False, False  # the last row and column have no neighbour to be interpolated with
+    pixels = np.flatnonzero(covered)
+    owner, barycentric = seen.triangle.ravel()[pixels], seen.barycentric.reshape(-1, 3)[pixels]
+    normals = np.empty_like(barycentric)
+    sample_normals(surface.triangles, owner, barycentric, smooth, normals)
+    order = stable_order(owner, np.flatnonzero(normals[:, 2] <= -min_cosine), len(surface.triangles))
+    owner = owner[order]
+    first = np.flatnonzero(np.diff(owner, prepend=-1, append=-2))
+    corners = surface.triangles[owner[first[:-1]]]
+    used = np.zeros(len(points), dtype=bool)
+    used[corners] = True
+    vertices = np.flatnonzero(used)
+    triangles = (np.cumsum(used, dtype=np.int32) - np.int32(1))[corners]
     flat = np.empty((len(triangles), 3))
     triangle_normals(state.scale * points[vertices] @ state.rotation.T, triangles, flat)
     return View(
         surface=surface,
         level=level,
-        vertices=vertices.astype(np.intp),
+        vertices=vertices,
         triangles=triangles,
-        first=np.append(first, len(order)).astype(np.int64),
+        first=first,
         pixels=pixels[order],
         barycentric=np.ascontiguousarray(barycentric[order]),
         normals=np.ascontiguousarray(normals[order]),

@@ -1,0 +1,187 @@
+"""Light, albedo and what is not skin, at the true pose and shape of a photo made under known light."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from photometric_scenes import Picture, angle_between, covered, dominant_direction, photographed, random_light
+from scenes import random_scene
+
+import facefit
+from facefit.fitting.photometric.appearance import Appearance, first_appearance, light_matrix, refined
+from facefit.fitting.photometric.levels import make_level
+from facefit.fitting.photometric.outliers import background_density, skin_probability
+from facefit.fitting.photometric.problem import PhotometricProblem
+from facefit.fitting.photometric.surface import Surface, make_surface
+from facefit.fitting.photometric.view import View, make_view
+from facefit.models.morphable_model import MorphableModel
+from facefit.render.spherical_harmonics import basis
+
+Array = NDArray[np.float64]
+
+SIZE = 100.0  # px, the faces' in their photos, which are looked at without a reduction
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return facefit.load_model("default")
+
+
+@pytest.fixture(scope="module")
+def surface(model: MorphableModel) -> Surface:
+    """The model's skin, its albedo in the model's own modes alone."""
+    return make_surface(model, 0.0, 30.0)
+
+
+@pytest.fixture(scope="module")
+def head(model: MorphableModel) -> Surface:
+    """All of the head, in its mean albedo: a model that does not name its face."""
+    return make_surface(replace(model, albedo=None, regions={}), 0.0, 30.0)
+
+
+def picture_of(model: MorphableModel, seed: int, *, noise: float = 0.0, tone: float = 1.0) -> Picture:
+    """Return a photo whose albedo coefficients are `tone` times random ones."""
+    rng = np.random.default_rng(seed)
+    scene = random_scene(model, rng, face_px=(SIZE, SIZE))
+    return photographed(scene, rng, random_light(rng), tone * rng.standard_normal(model.n_albedo), noise)
+
+
+def view_of(picture: Picture, surface: Surface) -> View:
+    height, width = picture.image.shape[:2]
+    level = make_level(picture.image, np.array([0.0, 0.0, width, height]), 1.0)
+    assert level is not None
+    return make_view(surface, level, picture.scene.state, 0.25)
+
+
+def true_problem(picture: Picture, surface: Surface) -> PhotometricProblem:
+    """Return the problem with the true light and albedo."""
+    view = view_of(picture, surface)
+    coefficients = np.zeros(surface.albedo.size)
+    coefficients[: surface.albedo.n_model] = picture.albedo[: surface.albedo.n_model]
+    albedo = surface.albedo.reflectance(coefficients, view.albedo_rows)
+    landmarks = picture.task(0.02).problem(picture.scene.camera.scale)
+    return PhotometricProblem(view, landmarks, albedo, picture.light, np.ones(len(view)), 0.02, 4.0)
+
+
+def solved(view: View, weight: float = 1e4) -> Appearance:
+    """Return light and albedo after more steps than they need."""
+    appearance = first_appearance(view)
+    for _ in range(8):
+        appearance = refined(view, appearance, np.full(len(view), weight))
+    return appearance
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_left_of_the_photo_at_the_truth(model: MorphableModel, surface: Surface, seed: int) -> None:
+    """But the photo's 8 bits, and at edges of tone and shape what the level's smoothing takes away."""
+    picture = picture_of(model, seed)
+    residual = np.abs(true_problem(picture, surface).residual(picture.scene.state))
+    assert np.median(residual) < 0.5 / 255.0
+    assert np.percentile(residual, 90) < 0.01
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_light_on_a_known_albedo_is_found(model: MorphableModel, head: Surface, seed: int) -> None:
+    """Its shading of all that is seen, and where it comes from; what shines on the back of the head stays unknown."""
+    picture = picture_of(model, seed, tone=0.0)
+    view = view_of(picture, head)
+    found, functions = solved(view), basis(view.normals)
+    assert len(found.coefficients) == 0
+    true = functions @ picture.light
+    assert np.linalg.norm(functions @ found.light - true) < 0.02 * np.linalg.norm(true)
+    assert angle_between(dominant_direction(found.light), dominant_direction(picture.light)) < 10.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_albedo_and_light_are_found(model: MorphableModel, surface: Surface, seed: int) -> None:
+    """Albedo up to its brightness, which the photo cannot tell from the light's."""
+    picture = picture_of(model, seed)
+    view = view_of(picture, surface)
+    found = solved(view)
+
+    def error(coefficients: Array) -> float:
+        true, got = (surface.albedo.reflectance(c, view.albedo_rows) for c in (picture.albedo, coefficients))
+        return float(np.linalg.norm((true * got).sum() / (got * got).sum() * got - true) / np.linalg.norm(true))
+
+    assert error(found.coefficients) < 0.03
+    assert error(found.coefficients) < 0.3 * error(np.zeros_like(picture.albedo))
+    functions = basis(view.normals)
+    shading, true = functions @ found.light, functions @ picture.light
+    assert np.corrcoef(shading.ravel(), true.ravel())[0, 1] > 0.95
+    albedo = surface.albedo.reflectance(found.coefficients, view.albedo_rows)
+    problem = replace(true_problem(picture, surface), albedo=albedo, light=found.light)
+    assert np.median(np.abs(problem.residual(picture.scene.state))) < 1.0 / 255.0
+
+
+def test_solution_is_the_minimum_and_the_matrix_its_curvature(model: MorphableModel) -> None:
+    """Of the energy in the module's text, as the kernels see the photo; with a free deviation of the albedo."""
+    surface = make_surface(model, 0.15, 60.0)
+    picture = picture_of(model, 5, noise=0.005)
+    height, width = picture.image.shape[:2]
+    level = make_level(picture.image, np.array([0.0, 0.0, width, height]), 0.25)
+    assert level is not None
+    view = make_view(surface, level, picture.scene.state, 0.25)
+    assert len(view) < 2000, "all samples count"
+    problem, weight = replace(true_problem(picture, surface), view=view), 400.0
+    appearance = solved(view, weight)
+
+    def energy(x: Appearance) -> float:
+        albedo = surface.albedo.reflectance(x.coefficients, view.albedo_rows)
+        residual = replace(problem, albedo=albedo, light=x.light).residual(picture.scene.state)
+        return 0.5 * weight * float((residual**2).sum()) + sum(x.energy.values())
+
+    matrix = light_matrix(view, appearance, np.full(len(view), weight))
+    rng = np.random.default_rng(0)
+    middle = energy(appearance)
+    for _ in range(10):
+        step = rng.standard_normal(len(matrix)) / np.sqrt(matrix.diagonal())
+        curvature = step @ matrix @ step
+        ahead, behind = energy(appearance.moved(0.1 * step)), energy(appearance.moved(-0.1 * step))
+        assert abs(ahead - behind) / 0.2 < 0.02 * np.sqrt(curvature), "nats per standard deviation"
+        assert (ahead + behind - 2.0 * middle) / 0.01 == pytest.approx(curvature, rel=0.1)
+
+
+def test_prior_of_the_light_is_that_of_the_text() -> None:
+    """1/2 (mean / (sigma ambient))^2 for grey light, and the channels' deviations apart from it."""
+    grey, tinted = np.zeros((9, 3)), np.zeros((9, 3))
+    grey[2], tinted[2] = 0.7, (0.1, -0.1, 0.0)
+    ambient, one = 1.6, Appearance(grey, np.array([1.0, -2.0]), 1.6)
+    assert one.energy["lighting"] == pytest.approx(0.5 * (0.7 / (0.5 * ambient)) ** 2)
+    assert one.energy["albedo"] == pytest.approx(2.5)
+    other = replace(one, light=tinted)
+    assert other.energy["lighting"] == pytest.approx(0.5 * 0.02 / (0.15 * ambient) ** 2)
+    both = replace(one, light=grey + tinted)
+    assert both.energy["lighting"] == pytest.approx(one.energy["lighting"] + other.energy["lighting"])
+    np.testing.assert_array_equal(one.precision, one.precision.T)
+    assert np.linalg.eigvalsh(one.precision)[0] > 0.0
+    np.testing.assert_array_equal(one.moved(np.zeros(29)).stacked, one.stacked)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_covers_the_face_is_no_skin(model: MorphableModel, surface: Surface, seed: int) -> None:
+    """Here it looks unlike any skin; what is seen of the face is skin."""
+    picture = picture_of(model, seed, noise=0.01)
+    hidden = covered(picture, np.random.default_rng(seed))
+    problem = true_problem(hidden, surface)
+    view, residual = problem.view, problem.residual(picture.scene.state)
+    density = background_density(view, 0.1 * SIZE)
+    gamma = skin_probability(view, problem.square(residual), problem.sigma, 4.0, density, SIZE)
+    mask = (hidden.image != picture.image).any(axis=2).ravel()[view.pixels]
+    assert gamma.min() >= 0.0
+    assert gamma.max() <= 1.0
+    assert gamma[picture.face.ravel()[view.pixels] & ~mask].mean() > 0.98
+    assert mask.sum() > 1000
+    assert gamma[mask].mean() < 0.15
+
+
+def test_density_of_the_background_is_one(model: MorphableModel, surface: Surface) -> None:
+    """It integrates to one over the colours, is highest where the background's is, and needs no background."""
+    picture = picture_of(model, 0)
+    view = view_of(picture, surface)
+    density = background_density(view, 0.1 * SIZE)
+    assert density.mean() == pytest.approx(1.0, rel=1e-5)
+    assert density.min() > 0.0
+    bin_of = (picture.image[0, 0] // 16).astype(int)
+    assert np.abs(np.array(np.unravel_index(density.argmax(), density.shape)) - bin_of).max() <= 1
+    np.testing.assert_array_equal(background_density(view, 1e6), np.full_like(density, 0.5))
