@@ -109,14 +109,12 @@ def add_modes(modes, coefficients, rows, values):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def appearance_design(corners, barycentric, functions, by_shading, by_albedo, residual, modes, design, gradient):
-    """Write the derivative (n, 3, 27 + A) of residuals (n, 3) by light, channel by channel, and albedo to `design`, and
-    its product with the residuals to `gradient` (27 + A,).
+def appearance_design(corners, barycentric, functions, by_shading, by_albedo, modes, design):
+    """Write the derivative (n, 3, 27 + A) of displayed values by light, channel by channel, and albedo to `design`.
 
-    corners (n, 3): the rows of `modes` (N, 3, A) that a sample lies between; functions (n, 9); by_shading, by_albedo
-    (n, 3): the residual's derivatives.
+    corners (n, 3): the rows of `modes` (V, 3, A) that a sample lies between; functions (n, 9); by_shading, by_albedo
+    (n, 3): the values' derivatives.
     """
-    gradient[:] = 0.0
     for m in range(len(corners)):
         i, j, h = barycentric[m, 0], barycentric[m, 1], barycentric[m, 2]
         for k in range(3):
@@ -129,8 +127,6 @@ def appearance_design(corners, barycentric, functions, by_shading, by_albedo, re
             x, y, z = modes.dtype.type(x), modes.dtype.type(y), modes.dtype.type(z)
             for q in range(modes.shape[2]):
                 row[27 + q] = x * a[q] + y * b[q] + z * c[q]
-            for q in range(len(row)):
-                gradient[q] += residual[m, k] * row[q]
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
@@ -420,6 +416,8 @@ def triangle_cross(triangles_range, photo, window, points, mesh, samples, albedo
         _normal_derivative(points, triangle, flat, turn)
         cross[t] = 0.0
         for m in range(first[t], first[t + 1]):
+            if weight[m] == 0.0:
+                continue
             weights = (barycentric[m, 0], barycentric[m, 1], barycentric[m, 2])
             f = _sample_derivatives(
                 photo, window, corners, shift, weights, normal_start[m], at_corners, light, work, slopes

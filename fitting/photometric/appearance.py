@@ -104,21 +104,28 @@ def refined(view: View, appearance: Appearance, weights: Array, *, deviation: bo
 def appearance_equations(view: View, appearance: Appearance, weights: Array) -> tuple[Array, Array]:
     """Return matrix (27 + A, 27 + A) and gradient (27 + A,) of light and albedo, priors included, at the view's state.
 
-    weights (M,) of the samples, per sRGB unit squared.
+    weights (M,) of the samples, per sRGB unit squared. The matrix is had from `View.sparse`, the gradient from all.
     """
-    root = np.sqrt(weights)[:, None]
     albedo_basis, rows = view.surface.albedo, view.albedo_rows
     albedo = view.of_samples(albedo_basis.reflectance(appearance.coefficients, rows))
     functions = basis(view.normals)
     shading = functions @ appearance.light
     value, slope = displayed(albedo * shading)
-    slope *= root
+    by_shading, by_albedo = slope * albedo, slope * shading
+    residual = weights[:, None] * (value - view.colours)
+    at_vertices = view.to_vertices(by_albedo * residual)
+    modes = albedo_basis.modes[rows]
+    gradient = np.concatenate([
+        (functions.T @ (by_shading * residual)).T.ravel(),
+        at_vertices.ravel() @ modes.reshape(-1, albedo_basis.size).astype(np.float64),
+    ])  # fmt: skip
+    chosen, factor = view.sparse
+    root = np.sqrt(factor * weights[chosen])[:, None]
     size = 27 + albedo_basis.size
-    dtype = np.promote_types(albedo_basis.modes.dtype, view.basis.dtype)
-    design, gradient = np.empty((len(view), 3, size), dtype), np.empty(size)
+    design = np.empty((len(chosen), 3, size), np.promote_types(modes.dtype, view.basis.dtype))
     appearance_design(
-        rows[view.corners], view.barycentric, functions, slope * albedo, slope * shading,
-        root * (value - view.colours), albedo_basis.modes, design, gradient,
+        view.corners[chosen], view.barycentric[chosen], functions[chosen],
+        root * by_shading[chosen], root * by_albedo[chosen], modes, design,
     )  # fmt: skip
     stacked, precision = design.reshape(-1, size), appearance.precision
     matrix = (stacked.T @ stacked).astype(np.float64) + precision

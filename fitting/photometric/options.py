@@ -16,7 +16,6 @@ class PhotometricOptions:
     rounds: int = 6  # renderings per level, each followed by a Gauss-Newton step
     tolerance: float = 0.05  # nats: a level ends when a step after a fresh rendering promises less than this
     min_cosine: float = 0.25  # of the angle between normal and view: what is seen more edge-on does not count
-    correlation_length: float = 0.07  # of neighbouring pixels' errors, relative to the face's size; see `problem.py`
     degrees_of_freedom: float = 4.0  # of Student's t distribution of the errors: less is more robust
     albedo_deviation: float = 0.15  # standard deviation of a face's albedo from the model's, relative; 0: none
     albedo_length: float = 30.0  # mm over which that deviation is much the same
@@ -33,7 +32,7 @@ class PhotometricOptions:
             value = getattr(self, name)
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InvalidInputError(f"{name}: expected a whole number from 1, got {value!r}")
-        for name in ("tolerance", "correlation_length", "degrees_of_freedom", "albedo_length", "landmark_tolerance"):
+        for name in ("tolerance", "degrees_of_freedom", "albedo_length", "landmark_tolerance"):
             if not 0.0 < getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
         if not 0.0 <= self.albedo_deviation < math.inf:

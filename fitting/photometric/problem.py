@@ -10,29 +10,23 @@ like the image), u = sum_i b_i q_i its place in the image and n its normal,
 photo(u) is bilinear, on a level of a pyramid (`levels.py`); rho the albedo, interpolated from the vertices; the light
 is spherical harmonics (render/spherical_harmonics.py). E_landmarks holds the landmarks, the eyelids' openings and the
 priors of `landmark_problem.py`, E_appearance the priors of light and albedo (`appearance.py`). The tangent space is
-that of `landmark_problem.py` with the 27 numbers of the light and those of the albedo after it. Residuals are compared in sRGB values, whose noise is
-about the same in light and shade: on rendered heads the fitted surface was nearer the truth than with linear light, by
-1 to 2 % (docs/photometric.md).
+that of `landmark_problem.py` with the 27 numbers of the light and those of the albedo after it. Residuals are compared
+in sRGB values, whose noise is about the same in light and shade: on rendered heads the fitted surface was nearer the
+truth than with linear light, by 1 to 2 % (docs/photometric.md).
 
 Robustness. The errors are Student's t in three dimensions with nu degrees of freedom and scale sigma, from the median
 absolute residual: weights w = (nu + 3) / (nu + |r|^2 / sigma^2) by iteratively reweighted least squares; gamma is the
 probability that the pixel shows skin at all (`outliers.py`).
 
-Correlation. Neighbouring pixels err alike: what the model lacks, a freckled cheek, a beard, a bump, is larger than a
-pixel. For errors of autocorrelation exp(-d^2 / 2 l^2), N pixels tell as much of a smooth quantity as N kappa
-independent ones,
-
-    1 / kappa = integral of exp(-d^2 / 2 l^2) over the plane = 2 pi l^2      px^2
-
-(the integral range; Lantuejoul, Geostatistical Simulation, 2002, chapter 4). l is a share of the face's size, so that
-the photo's and the level's resolution cancel: a face of 80 px has l = 4.8 px and kappa = 0.007, one of 45 px (4,000
-pixels) 0.022.
+Correlation. Neighbouring pixels err alike, so N of them tell as much as N kappa independent ones: 1 / kappa is the
+errors' integral range, measured on the residuals of the photo at hand (`correlation.py`).
 
 Derivative. d r = grad photo . du - slope rho d(basis . light)/dn . dn, all of it through the nine numbers q_i, since
 n moves as its triangle's normal: so the normal equations of pose and shape, and their coupling to light and albedo, are
 had through the mesh (`mesh_assembly`). Light and albedo are solved for together with the rest, which is the same as
 eliminating them (variable projection; Golub & Pereyra, Inverse Problems 2003): taking turns with them was measured to
-need some eight times the steps.
+need some eight times the steps. Since light and tone vary slowly over the face, their matrix and their coupling are had
+from an evenly spread part of the samples; energy and gradient are exact.
 """
 
 from collections.abc import Iterable
@@ -128,7 +122,10 @@ class PhotometricProblem:
         blocks, vectors = np.empty((count, 45), dtype), np.empty((count, 9), dtype)
         cross = np.empty((count, 9, 27 + modes.shape[2]), dtype)
         self._share(_kernels.triangle_sums, state, points, weight, blocks, vectors)
-        self._share(_kernels.triangle_cross, state, points, weight, modes, cross)
+        chosen, factor = view.sparse
+        sparse = np.zeros(len(view))
+        sparse[chosen] = factor * weight[chosen]
+        self._share(_kernels.triangle_cross, state, points, sparse, modes, cross)
         model_points = view.model_points(state.pose.coefficients)
         return project(
             view.pattern, TriangleSums(blocks, vectors, cross), view.basis, model_points,

@@ -37,6 +37,7 @@ from ..landmark_task import JawMatching, LandmarkTask, energy_terms, parameters_
 from ..parameters import FaceParameters
 from ..status import FitStatus
 from .appearance import Appearance, first_appearance, refined
+from .correlation import integral_range
 from .levels import Level, make_level
 from .options import PhotometricOptions
 from .outliers import background_density, mixture_energy, skin_probability
@@ -50,8 +51,8 @@ Pixels = NDArray[np.uint8]
 MIN_SAMPLES = 300
 """Fewer visible pixels than this on a level are not worth a stage."""
 
-MIN_SIGMA = 0.004
-"""Least scale of the errors in sRGB values: a photo's values are multiples of that."""
+MIN_SIGMA = 0.002
+"""Least scale of the errors in sRGB values: half the step of a photo's values."""
 
 MARGIN = 0.1
 """Around the head, relative to the face's size: where the photo is cut, and where what is behind it begins."""
@@ -157,17 +158,19 @@ class _Run:
             return None
         size = level.factor * self.scale * self.task.model.face_size
         density = background_density(view, MARGIN * size)
-        kappa = min(1.0, 1.0 / (2.0 * math.pi * (self.options.correlation_length * size) ** 2))
         degrees = self.options.degrees_of_freedom
         landmarks = self.task.problem(self.scale, matching.match).robust(pose, LANDMARK_DEGREES)
-        problem = PhotometricProblem(view, landmarks, np.full(len(view), kappa), MIN_SIGMA, degrees, self.executor)
+        gamma = np.ones(len(view))
+        problem = PhotometricProblem(view, landmarks, gamma, MIN_SIGMA, degrees, self.executor)
         # The first time, hair and hands must be known for what they are before the face's own tone takes after them.
         moves = (False, False, False, True, None) if appearance is None else (None,)
         state = FaceState(pose, appearance or first_appearance(view))
         for deviation in moves:
             residual = problem.residual(state)
-            sigma = _scale(residual, problem.weight / kappa)
+            sigma = _scale(residual, gamma)
             gamma = skin_probability(view, residual, sigma, degrees, density, size)
+            believed = gamma * degrees / (degrees + np.einsum("mk,mk->m", residual, residual) / sigma**2)
+            kappa = 1.0 / integral_range(view, residual, believed, size)
             problem = replace(problem, sigma=sigma, weight=kappa * gamma)
             if deviation is not None:
                 weights = problem.sample_weights(residual)

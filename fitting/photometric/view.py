@@ -32,6 +32,9 @@ Array = NDArray[np.float64]
 RANGES, RANGE = 8, 4000
 """Most ranges of triangles that threads share, and the samples of one: fewer are not worth a thread's attention."""
 
+SPARSE = 5000
+"""Number of samples that what varies slowly over the face is had from."""
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -84,6 +87,17 @@ class View:
         """What the kernels know of the samples."""
         return self.barycentric, self.normals
 
+    @cached_property
+    def sparse(self) -> tuple[NDArray[np.intp], float]:
+        """Evenly spread samples (about SPARSE of them, or all), and how many each stands for.
+
+        A lattice of pixels: one more or fewer at the outline does not choose all others anew.
+        """
+        row, column = np.divmod(self.pixels, self.level.photo.shape[1])
+        step = max(1, round(len(self) / SPARSE))
+        chosen = np.flatnonzero((column + 2 * row) % step == 0)
+        return chosen, len(self) / max(len(chosen), 1)
+
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Yield ranges of triangles with about as many samples each."""
         count = min(max(len(self) // RANGE, 1), RANGES)
@@ -103,6 +117,14 @@ class View:
     def of_samples(self, values: Array) -> Array:
         """Return values (V, ...) of the vertices, interpolated at the samples (M, ...)."""
         return np.einsum("mc,mc...->m...", self.barycentric, values[self.corners])
+
+    def to_vertices(self, values: Array) -> Array:
+        """Return the sums (V, K) over samples of values (M, K) times their barycentrics: the transpose of the above."""
+        shares = self.barycentric[:, :, None] * values[:, None]
+        corners, count = self.corners.ravel(), len(self.vertices)
+        return np.stack(
+            [np.bincount(corners, shares[:, :, k].ravel(), count) for k in range(values.shape[1])], axis=1
+        )  # fmt: skip
 
 
 def make_view(surface: Surface, level: Level, state: PoseAndShape, min_cosine: float) -> View:
