@@ -57,6 +57,9 @@ MIN_SIGMA = 0.002
 MARGIN = 0.1
 """Around the head, relative to the face's size: where the photo is cut, and where what is behind it begins."""
 
+EXPECTATIONS = 4
+"""Rounds between the errors' scale and the pixels that it is taken from."""
+
 LANDMARK_DEGREES = 4.0
 """Degrees of freedom of the landmarks' errors, Student's t in two dimensions: some detected points are just wrong."""
 
@@ -160,22 +163,28 @@ class _Run:
         density = background_density(view, MARGIN * size)
         degrees = self.options.degrees_of_freedom
         landmarks = self.task.problem(self.scale, matching.match).robust(pose, LANDMARK_DEGREES)
-        gamma = np.ones(len(view))
-        problem = PhotometricProblem(view, landmarks, gamma, MIN_SIGMA, degrees, self.executor)
-        # The first time, hair and hands must be known for what they are before the face's own tone takes after them.
-        moves = (False, False, False, True, None) if appearance is None else (None,)
+        problem = PhotometricProblem(view, landmarks, np.ones(len(view)), MIN_SIGMA, degrees, self.executor)
         state = FaceState(pose, appearance or first_appearance(view))
-        for deviation in moves:
-            residual = problem.residual(state)
+        problem = self._weighted(problem, problem.residual(state), density, size)
+        # The first time, hair and hands must be known for what they are before the face's own tone takes after them.
+        for deviation in (False, False, True) if appearance is None else ():
+            weights = problem.sample_weights(problem.residual(state))
+            state = FaceState(pose, refined(view, state.appearance, weights, deviation=deviation))
+            problem = self._weighted(problem, problem.residual(state), density, size)
+        return _Round(problem, state, density)
+
+    def _weighted(
+        self, problem: PhotometricProblem, residual: Array, density: Array, size: float
+    ) -> PhotometricProblem:
+        """Return the problem with scale and weights of the errors for a residual (M, 3), by expectation maximisation."""
+        view, degrees = problem.view, problem.degrees
+        square = np.einsum("mk,mk->m", residual, residual)
+        gamma = np.ones(len(view))
+        for _ in range(EXPECTATIONS):
             sigma = _scale(residual, gamma)
             gamma = skin_probability(view, residual, sigma, degrees, density, size)
-            believed = gamma * degrees / (degrees + np.einsum("mk,mk->m", residual, residual) / sigma**2)
-            kappa = 1.0 / integral_range(view, residual, believed, size)
-            problem = replace(problem, sigma=sigma, weight=kappa * gamma)
-            if deviation is not None:
-                weights = problem.sample_weights(residual)
-                state = FaceState(pose, refined(view, state.appearance, weights, deviation=deviation))
-        return _Round(problem, state, density)
+        kappa = 1.0 / integral_range(view, residual, gamma * degrees / (degrees + square / sigma**2), size)
+        return replace(problem, sigma=sigma, weight=kappa * gamma)
 
     def _factors(self) -> list[float]:
         """Return the reductions of the pyramid's levels: none is larger than the photo, none comes twice."""
