@@ -1,6 +1,7 @@
 """Light, albedo and what is not skin, at the true pose and shape of a photo made under known light."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,10 +10,17 @@ from photometric_scenes import Picture, angle_between, covered, dominant_directi
 from scenes import random_scene
 
 import facefit
-from facefit.fitting.photometric.appearance import Appearance, first_appearance, light_matrix, refined
+from facefit.fitting.photometric.appearance import (
+    BAND_SIGMA,
+    CHROMA_SIGMA,
+    Appearance,
+    appearance_equations,
+    first_appearance,
+    refined,
+)
 from facefit.fitting.photometric.levels import make_level
-from facefit.fitting.photometric.outliers import background_density, skin_probability
-from facefit.fitting.photometric.problem import PhotometricProblem
+from facefit.fitting.photometric.outliers import background_density, mixture_energy, skin_probability
+from facefit.fitting.photometric.problem import FaceState, PhotometricProblem
 from facefit.fitting.photometric.surface import Surface, make_surface
 from facefit.fitting.photometric.view import View, make_view
 from facefit.models.morphable_model import MorphableModel
@@ -54,14 +62,22 @@ def view_of(picture: Picture, surface: Surface) -> View:
     return make_view(surface, level, picture.scene.state, 0.25)
 
 
-def true_problem(picture: Picture, surface: Surface) -> PhotometricProblem:
-    """Return the problem with the true light and albedo."""
-    view = view_of(picture, surface)
+def problem_of(picture: Picture, view: View) -> PhotometricProblem:
+    landmarks = picture.task(0.02).problem(picture.scene.camera.scale)
+    return PhotometricProblem(view, landmarks, np.ones(len(view)), 0.02, 4.0)
+
+
+def truth_of(picture: Picture, surface: Surface) -> FaceState:
+    """Return the true state; the albedo's own deviation is none."""
     coefficients = np.zeros(surface.albedo.size)
     coefficients[: surface.albedo.n_model] = picture.albedo[: surface.albedo.n_model]
-    albedo = surface.albedo.reflectance(coefficients, view.albedo_rows)
-    landmarks = picture.task(0.02).problem(picture.scene.camera.scale)
-    return PhotometricProblem(view, landmarks, albedo, picture.light, np.ones(len(view)), 0.02, 4.0)
+    return FaceState(picture.scene.state, Appearance(picture.light, coefficients, 1.0))
+
+
+def true_residual(picture: Picture, surface: Surface) -> tuple[View, Array]:
+    """Return the view of the truth and what is left of the photo there."""
+    view = view_of(picture, surface)
+    return view, problem_of(picture, view).residual(truth_of(picture, surface))
 
 
 def solved(view: View, weight: float = 1e4) -> Appearance:
@@ -76,7 +92,7 @@ def solved(view: View, weight: float = 1e4) -> Appearance:
 def test_nothing_is_left_of_the_photo_at_the_truth(model: MorphableModel, surface: Surface, seed: int) -> None:
     """But the photo's 8 bits, and at edges of tone and shape what the level's smoothing takes away."""
     picture = picture_of(model, seed)
-    residual = np.abs(true_problem(picture, surface).residual(picture.scene.state))
+    residual = np.abs(true_residual(picture, surface)[1])
     assert np.median(residual) < 0.5 / 255.0
     assert np.percentile(residual, 90) < 0.01
 
@@ -109,9 +125,8 @@ def test_albedo_and_light_are_found(model: MorphableModel, surface: Surface, see
     functions = basis(view.normals)
     shading, true = functions @ found.light, functions @ picture.light
     assert np.corrcoef(shading.ravel(), true.ravel())[0, 1] > 0.95
-    albedo = surface.albedo.reflectance(found.coefficients, view.albedo_rows)
-    problem = replace(true_problem(picture, surface), albedo=albedo, light=found.light)
-    assert np.median(np.abs(problem.residual(picture.scene.state))) < 1.0 / 255.0
+    residual = problem_of(picture, view).residual(FaceState(picture.scene.state, found))
+    assert np.median(np.abs(residual)) < 1.0 / 255.0
 
 
 def test_solution_is_the_minimum_and_the_matrix_its_curvature(model: MorphableModel) -> None:
@@ -123,15 +138,15 @@ def test_solution_is_the_minimum_and_the_matrix_its_curvature(model: MorphableMo
     assert level is not None
     view = make_view(surface, level, picture.scene.state, 0.25)
     assert len(view) < 2000, "all samples count"
-    problem, weight = replace(true_problem(picture, surface), view=view), 400.0
+    problem, weight = problem_of(picture, view), 400.0
     appearance = solved(view, weight)
 
     def energy(x: Appearance) -> float:
-        albedo = surface.albedo.reflectance(x.coefficients, view.albedo_rows)
-        residual = replace(problem, albedo=albedo, light=x.light).residual(picture.scene.state)
-        return 0.5 * weight * float((residual**2).sum()) + sum(x.energy.values())
+        residual = problem.residual(FaceState(picture.scene.state, x))
+        return 0.5 * weight * float((residual**2).sum()) + sum(x.energies.values())
 
-    matrix = light_matrix(view, appearance, np.full(len(view), weight))
+    matrix, gradient = appearance_equations(view, appearance, np.full(len(view), weight))
+    assert np.abs(gradient / np.sqrt(matrix.diagonal())).max() < 0.02, "nats per standard deviation"
     rng = np.random.default_rng(0)
     middle = energy(appearance)
     for _ in range(10):
@@ -142,20 +157,39 @@ def test_solution_is_the_minimum_and_the_matrix_its_curvature(model: MorphableMo
         assert (ahead + behind - 2.0 * middle) / 0.01 == pytest.approx(curvature, rel=0.1)
 
 
+def test_light_can_be_refined_without_the_deviation(model: MorphableModel) -> None:
+    """The face's own deviation then stays as it is, and the step is the least for all the others."""
+    surface = make_surface(model, 0.15, 60.0)
+    view = view_of(picture_of(model, 5), surface)
+    split, weights = 27 + surface.albedo.n_model, np.full(len(view), 400.0)
+    start = first_appearance(view)
+    start = replace(start, coefficients=start.coefficients + 0.1)
+    found = refined(view, start, weights, deviation=False)
+    step = found.stacked - start.stacked
+    np.testing.assert_array_equal(step[split:], 0.0)
+    matrix, gradient = appearance_equations(view, start, weights)
+    slope = (gradient + matrix @ step)[:split]
+    np.testing.assert_allclose(slope, 0.0, atol=1e-6 * np.abs(gradient).max())
+    assert np.abs(refined(view, start, weights).stacked - start.stacked)[split:].max() > 0.01
+
+
 def test_prior_of_the_light_is_that_of_the_text() -> None:
     """1/2 (mean / (sigma ambient))^2 for grey light, and the channels' deviations apart from it."""
     grey, tinted = np.zeros((9, 3)), np.zeros((9, 3))
     grey[2], tinted[2] = 0.7, (0.1, -0.1, 0.0)
     ambient, one = 1.6, Appearance(grey, np.array([1.0, -2.0]), 1.6)
-    assert one.energy["lighting"] == pytest.approx(0.5 * (0.7 / (0.5 * ambient)) ** 2)
-    assert one.energy["albedo"] == pytest.approx(2.5)
+    assert one.energies["lighting"] == pytest.approx(0.5 * (0.7 / (BAND_SIGMA[1] * ambient)) ** 2)
+    assert one.energies["albedo"] == pytest.approx(2.5)
     other = replace(one, light=tinted)
-    assert other.energy["lighting"] == pytest.approx(0.5 * 0.02 / (0.15 * ambient) ** 2)
+    assert other.energies["lighting"] == pytest.approx(0.5 * 0.02 / (CHROMA_SIGMA[1] * ambient) ** 2)
     both = replace(one, light=grey + tinted)
-    assert both.energy["lighting"] == pytest.approx(one.energy["lighting"] + other.energy["lighting"])
+    assert both.energies["lighting"] == pytest.approx(one.energies["lighting"] + other.energies["lighting"])
+    assert both.energy == pytest.approx(sum(both.energies.values()))
     np.testing.assert_array_equal(one.precision, one.precision.T)
     assert np.linalg.eigvalsh(one.precision)[0] > 0.0
     np.testing.assert_array_equal(one.moved(np.zeros(29)).stacked, one.stacked)
+    step = np.arange(29.0)
+    np.testing.assert_array_equal(one.moved(step).stacked, one.stacked + step)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -163,10 +197,9 @@ def test_what_covers_the_face_is_no_skin(model: MorphableModel, surface: Surface
     """Here it looks unlike any skin; what is seen of the face is skin."""
     picture = picture_of(model, seed, noise=0.01)
     hidden = covered(picture, np.random.default_rng(seed))
-    problem = true_problem(hidden, surface)
-    view, residual = problem.view, problem.residual(picture.scene.state)
+    view, residual = true_residual(hidden, surface)
     density = background_density(view, 0.1 * SIZE)
-    gamma = skin_probability(view, problem.square(residual), problem.sigma, 4.0, density, SIZE)
+    gamma = skin_probability(view, residual, 0.02, 4.0, density, SIZE)
     mask = (hidden.image != picture.image).any(axis=2).ravel()[view.pixels]
     assert gamma.min() >= 0.0
     assert gamma.max() <= 1.0
@@ -185,3 +218,25 @@ def test_density_of_the_background_is_one(model: MorphableModel, surface: Surfac
     bin_of = (picture.image[0, 0] // 16).astype(int)
     assert np.abs(np.array(np.unravel_index(density.argmax(), density.shape)) - bin_of).max() <= 1
     np.testing.assert_array_equal(background_density(view, 1e6), np.full_like(density, 0.5))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_is_gained_by_calling_pixels_outliers(model: MorphableModel, surface: Surface, seed: int) -> None:
+    """A sample's cost is no less than nothing, grows with its error, and is that of the cheaper kind, skin or not."""
+    picture = covered(picture_of(model, seed, noise=0.01), np.random.default_rng(seed))
+    view, residual = true_residual(picture, surface)
+    density = background_density(view, 0.1 * SIZE)
+
+    def cost(error: Array) -> Array:
+        return mixture_energy(view, error, 0.02, 4.0, density)
+
+    costs = [cost(k * residual) for k in (0.0, 0.5, 1.0, 2.0, 10.0)]
+    assert costs[0].min() >= 0.0
+    assert all((after >= before - 1e-9).all() for before, after in pairwise(costs))
+    as_other = cost(np.full_like(residual, 1e6))
+    assert (as_other >= costs[-1] - 1e-9).all()
+    square = (residual**2).sum(axis=1) / 0.02**2
+    as_skin = 3.5 * np.log1p(square / 4.0) - np.log(view.of_samples(surface.prior[view.vertices]))
+    cheaper = np.minimum(as_skin, as_other)
+    assert (costs[2] <= cheaper + 1e-9).all()
+    assert (costs[2] >= cheaper - np.log(2.0) - 1e-9).all()

@@ -1,11 +1,11 @@
 """The photometric energy's derivatives: against plain NumPy, written from the text of `problem.py` and `view.py`.
 
-The reference is explicit: one row per sample and channel, the Jacobian whole. It passes the shared check of Jacobians,
-and what the kernels assemble through the mesh is held against it.
+The reference is explicit: one row per sample and channel, the Jacobian whole, by pose, identity, expression, light and
+albedo. It passes the shared check of Jacobians, and what the kernels assemble through the mesh is held against it.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from scenes import toy_model
 
 from facefit.fitting._kernels import rotated
+from facefit.fitting.gauss_newton import NormalEquations
 from facefit.fitting.landmark_noise import LandmarkNoise, expand_sigma
 from facefit.fitting.landmark_problem import PoseAndShape
 from facefit.fitting.landmark_task import landmark_task
 from facefit.fitting.landmarks import LandmarkConvention
 from facefit.fitting.photometric import _kernels
-from facefit.fitting.photometric.appearance import displayed
+from facefit.fitting.photometric.appearance import Appearance, appearance_equations, displayed
 from facefit.fitting.photometric.levels import Level
-from facefit.fitting.photometric.problem import PhotometricProblem
+from facefit.fitting.photometric.problem import FaceState, PhotometricProblem
 from facefit.fitting.photometric.surface import make_surface
-from facefit.fitting.photometric.view import make_view
+from facefit.fitting.photometric.view import View, make_view
 from facefit.models.colour import linear_to_srgb
 from facefit.render.cameras import rotation_from_angles
 from facefit.render.normals import triangle_normals
@@ -31,43 +32,44 @@ from facefit.render.spherical_harmonics import basis
 
 Array = NDArray[np.float64]
 
-
-class FullState(NamedTuple):
-    """Everything that the residual depends on."""
-
-    shape: PoseAndShape
-    light: Array  # (9, 3)
-    coefficients: Array  # (A,) of the albedo's modes, from the problem's own albedo
+STEP = 2.0**-10
+"""Of differences. Albedo coefficients are used in single precision, in which they and such steps are exact."""
 
 
 @dataclass(frozen=True, eq=False)
 class ReferenceProblem:
-    """`jacobians.Differentiable` over FullState; steps are (6 + P pose and shape, 27 light by channel, A albedo)."""
+    """`jacobians.Differentiable` over FaceState; steps are (6 + P pose and shape, 27 light by channel, A albedo)."""
 
     problem: PhotometricProblem
-    modes: Array  # (V, 3, A)
 
-    def state(self, shape: PoseAndShape) -> FullState:
-        return FullState(shape, self.problem.light, np.zeros(self.modes.shape[2]))
+    @property
+    def modes(self) -> Array:
+        """(V, 3, A) of the albedo at the view's vertices."""
+        view = self.problem.view
+        return view.surface.albedo.modes[view.albedo_rows].astype(np.float64)
 
-    def retract(self, state: FullState, step: Array) -> FullState:
+    def retract(self, state: FaceState, step: Array) -> FaceState:
         """Bounds do not matter to the residual: coefficients just move."""
-        shape, size = state.shape, 6 + len(state.shape.coefficients)
-        return FullState(
+        (rotation, translation, scale, coefficients), appearance = state
+        size = 6 + len(coefficients)
+        return FaceState(
             PoseAndShape(
-                rotated(shape.rotation, step[:3]),
-                shape.translation + step[3:5],
-                shape.scale * float(np.exp(step[5])),
-                shape.coefficients + step[6:size],
+                rotated(rotation, step[:3]),
+                translation + step[3:5],
+                scale * float(np.exp(step[5])),
+                coefficients + step[6:size],
             ),
-            state.light + step[size : size + 27].reshape(3, 9).T,
-            state.coefficients + step[size + 27 :],
+            replace(
+                appearance,
+                light=appearance.light + step[size : size + 27].reshape(3, 9).T,
+                coefficients=appearance.coefficients + step[size + 27 :],
+            ),
         )
 
-    def residual(self, state: FullState) -> Array:
+    def residual(self, state: FaceState) -> Array:
         return self._parts(state)["residual"].ravel()
 
-    def jacobian(self, state: FullState) -> Array:
+    def jacobian(self, state: FaceState) -> Array:
         parts = self._parts(state)
         corners = self.problem.view.corners
         # By the nine numbers of the sample's triangle: through the place in the image, and through the normal.
@@ -75,7 +77,7 @@ class ReferenceProblem:
         by_place[..., :2] = np.einsum("mc,mkx->mkcx", parts["barycentric"], parts["gradient"])
         by_normal = np.einsum("mkn,mncx->mkcx", parts["by_normal"], parts["normal_by_corners"])
         by_corners = (by_place + by_normal).reshape(len(corners), 3, 9)
-        tangent = self._tangent(state.shape)[corners].reshape(len(corners), 9, -1)
+        tangent = self._tangent(state.pose)[corners].reshape(len(corners), 9, -1)
         blocks = [np.einsum("mkc,mcp->mkp", by_corners, tangent), self._by_appearance(parts)]
         return np.concatenate(blocks, axis=2).reshape(3 * len(corners), -1)
 
@@ -101,19 +103,19 @@ class ReferenceProblem:
         basis_moved = shape.scale * np.einsum("ij,vjp->vip", shape.rotation, self.problem.view.basis)
         return np.concatenate([np.stack([*omega, *shift, q], axis=2), basis_moved], axis=2)
 
-    def _parts(self, state: FullState) -> dict[str, Any]:
+    def _parts(self, state: FaceState) -> dict[str, Any]:
         view = self.problem.view
-        corners = self._points(state.shape)[view.corners]  # (M, 3, 3)
+        corners = self._points(state.pose)[view.corners]  # (M, 3, 3)
         place = np.einsum("mc,mcx->mx", view.barycentric, corners[:, :, :2])
         photo, gradient = _interpolated(view.level, place)
         smooth, by_flat = self._normals(corners)
         flat_by_corners = _flat_normal_derivative(corners)
         functions = basis(smooth)
-        shading = functions @ state.light
-        albedo = self.problem.albedo + self.modes @ state.coefficients
+        shading = functions @ state.appearance.light
+        albedo = view.surface.albedo.mean[view.albedo_rows] + self.modes @ state.appearance.coefficients
         rho = view.of_samples(albedo)
         value, slope = displayed(rho * shading)
-        by_direction = np.einsum("mpn,pk->mkn", _basis_derivative(smooth), state.light)
+        by_direction = np.einsum("mpn,pk->mkn", _basis_derivative(smooth), state.appearance.light)
         return {
             "residual": photo - value,
             "barycentric": view.barycentric,
@@ -136,20 +138,26 @@ class ReferenceProblem:
         return unit, (np.eye(3) - unit[:, :, None] * unit[:, None, :]) / length[:, :, None]
 
 
-def explicit_equations(
-    problem: PhotometricProblem, shape: PoseAndShape, modes: Array
-) -> tuple[float, Array, Array, Array]:
-    """Return energy, gradient, matrix and coupling of the photo's part: J^T W J from the explicit Jacobian."""
-    reference = ReferenceProblem(problem, modes)
-    state = reference.state(shape)
+def explicit_equations(problem: PhotometricProblem, state: FaceState) -> NormalEquations:
+    """Return the photo's part of the normal equations: J^T W J from the explicit Jacobian, without any prior."""
+    reference = ReferenceProblem(problem)
     jacobian, residual = reference.jacobian(state), reference.residual(state)
     square = (residual.reshape(-1, 3) ** 2).sum(axis=1) / problem.sigma**2
     nu = problem.degrees
     energy = float(np.sum(problem.weight * (nu + 3.0) / 2.0 * np.log(1.0 + square / nu)))
     weight = np.repeat(problem.weight * (nu + 3.0) / (nu + square) / problem.sigma**2, 3)
-    size = 6 + len(shape.coefficients)
-    own, other = jacobian[:, :size], jacobian[:, size:]
-    return energy, own.T @ (weight * residual), own.T @ (weight[:, None] * own), own.T @ (weight[:, None] * other)
+    return NormalEquations(energy, jacobian.T @ (weight * residual), jacobian.T @ (weight[:, None] * jacobian))
+
+
+def other_equations(problem: PhotometricProblem, state: FaceState) -> NormalEquations:
+    """Return what landmarks and priors add to it."""
+    pose, appearance = state
+    landmarks = problem.landmarks.normal_equations(pose)
+    split, size = len(landmarks.gradient), len(landmarks.gradient) + 27 + len(appearance.coefficients)
+    gradient, matrix = np.zeros(size), np.zeros((size, size))
+    gradient[:split], gradient[split:] = landmarks.gradient, appearance.precision @ appearance.stacked
+    matrix[:split, :split], matrix[split:, split:] = landmarks.matrix, appearance.precision
+    return NormalEquations(landmarks.energy + appearance.energy, gradient, matrix)
 
 
 def _interpolated(level: Any, place: Array) -> tuple[Array, Array]:
@@ -193,64 +201,86 @@ def _basis_derivative(n: Array) -> Array:
 # --- Small problems -----------------------------------------------------------------------------------------------
 
 
-def photo_of(kind: str) -> Array:
-    """A small photo (H, W, 3): linear in both directions, so that interpolation has no kinks; or smooth."""
-    row, column = np.indices((32, 28)) / 30.0
-    planes = [0.2 + 0.3 * column + 0.2 * row, 0.6 - 0.2 * column + 0.1 * row, 0.3 + 0.05 * column + 0.4 * row]
+def photo_of(kind: str, zoom: int) -> Array:
+    """A small photo (H, W, 3): bilinear, so that interpolation has no kinks; or with waves on that."""
+    row, column = np.indices((32 * zoom, 28 * zoom)) / (30.0 * zoom)
+    ramps = [
+        0.2 + 0.3 * column + 0.2 * row + 0.2 * row * column,
+        0.6 - 0.2 * column + 0.1 * row - 0.1 * row * column,
+        0.3 + 0.05 * column + 0.4 * row,
+    ]
     waves = [0.1 * np.sin(5.0 * column + 3.0 * row + k) for k in range(3)]
-    return np.stack([p + w if kind == "smooth" else p for p, w in zip(planes, waves, strict=True)], axis=2)
+    return np.stack([r + w if kind == "waves" else r for r, w in zip(ramps, waves, strict=True)], axis=2)
 
 
 def small_problem(
-    seed: int = 0, kind: str = "linear", brightness: float = 1.0
-) -> tuple[PhotometricProblem, Any, Array]:
-    """Return a problem in double precision, the state in which its view was made, and modes (V, 3, A) of its albedo."""
+    seed: int = 0, kind: str = "bilinear", brightness: float = 1.0, zoom: int = 1
+) -> tuple[PhotometricProblem, FaceState]:
+    """Return a problem in double precision, and the state in which its view was made."""
     rng = np.random.default_rng(seed)
     model = toy_model(seed, vertices=60)
     colours = rng.uniform(0.2, 0.8, (model.n_vertices, 3))
     model = replace(model, albedo_mean=colours, albedo=0.05 * rng.standard_normal((3, model.n_vertices, 3)))
     surface = make_surface(model, 0.15, 60.0, dtype=np.float64)
-    level = Level(photo_of(kind), 0.6, np.array([0.3, -0.2]))
+    exact: Any = surface.albedo.modes.astype(np.float64)
+    surface = replace(surface, albedo=replace(surface.albedo, modes=exact))
+    level = Level(photo_of(kind, zoom), 0.6 * zoom, zoom * np.array([0.3, -0.2]))
     rotation = rotation_from_angles(12.0, -7.0, 5.0)
     coefficients = np.concatenate([0.3 * rng.standard_normal(model.n_identity), np.full(model.n_expression, 0.2)])
-    state = PoseAndShape(rotation, np.array([22.1, 26.3]), 0.2, coefficients)
-    view = make_view(surface, level, state, 0.25)
+    pose = PoseAndShape(rotation, np.array([22.1, 26.3]), 0.2, coefficients)
+    view = centred(make_view(surface, level, pose, 0.25), pose)
     light = brightness * np.concatenate([np.full((1, 3), 2.0), 0.4 * rng.standard_normal((8, 3))])
-    modes = surface.albedo.modes[view.albedo_rows].astype(np.float64)
+    tone = np.rint(0.3 * rng.standard_normal(surface.albedo.size) / STEP) * STEP
     noise = LandmarkNoise(expand_sigma(0.03))
     points = surface.model.semantic_basis.positions(coefficients)
-    observed = 0.2 * points @ rotation[:2].T + state.translation + rng.standard_normal((68, 2))
+    observed = 0.2 * points @ rotation[:2].T + pose.translation + rng.standard_normal((68, 2))
     landmarks = landmark_task(model, observed, noise, LandmarkConvention.SEMANTIC).problem(0.2)
-    problem = PhotometricProblem(
-        view=view,
-        landmarks=landmarks,
-        albedo=surface.albedo.reflectance(0.3 * rng.standard_normal(surface.albedo.size), view.albedo_rows),
-        light=light,
-        weight=rng.uniform(0.0, 0.05, len(view)),
-        sigma=0.08,
-        degrees=4.0,
-    )
-    return problem, state, modes
+    problem = PhotometricProblem(view, landmarks, rng.uniform(0.0, 0.05, len(view)), sigma=0.08, degrees=4.0)
+    return problem, FaceState(pose, Appearance(light, tone, ambient=1.5))
 
 
-def away_from_pixel_borders(state: PoseAndShape) -> PoseAndShape:
+def centred(view: View, pose: PoseAndShape) -> View:
+    """Return the view with its samples at their pixels' very centres, which the rasteriser comes near."""
+    points = pose.scale * view.model_points(pose.coefficients) @ pose.rotation[:2].T + pose.translation
+    corners = (view.level.factor * points + view.level.offset)[view.corners]
+    row, column = np.divmod(view.pixels, view.level.photo.shape[1])
+    ones = np.ones(len(view))
+    system = np.stack([corners[:, :, 0], corners[:, :, 1], np.repeat(ones[:, None], 3, axis=1)], axis=1)
+    barycentric = np.linalg.solve(system, np.stack([column, row, ones], axis=1)[:, :, None])[:, :, 0]
+    np.testing.assert_allclose(barycentric, view.barycentric, atol=0.02)
+    return replace(view, barycentric=barycentric)
+
+
+def at_the_view(state: FaceState) -> FaceState:
+    return state
+
+
+def away_from_pixel_borders(state: FaceState) -> FaceState:
     """Return the state moved by half a pixel of the level: samples were made at the pixels' very centres."""
+    pose = state.pose
     return state._replace(
-        translation=state.translation + 0.5 / 0.6, coefficients=state.coefficients + 0.01
+        pose=pose._replace(translation=pose.translation + 0.5 / 0.6, coefficients=pose.coefficients + 0.01)
     )  # fmt: skip
 
 
-def far_from_the_view(state: PoseAndShape) -> PoseAndShape:
+def far_from_the_view(state: FaceState) -> FaceState:
     """Return a state in which normals have turned well away from where the view was made."""
-    moved = np.linspace(-0.3, 0.3, len(state.coefficients))
-    return state._replace(rotation=rotated(state.rotation, np.array([0.1, -0.15, 0.05])), coefficients=moved)
+    pose = state.pose
+    moved = np.linspace(-0.3, 0.3, len(pose.coefficients))
+    return state._replace(
+        pose=pose._replace(rotation=rotated(pose.rotation, np.array([0.1, -0.15, 0.05])), coefficients=moved)
+    )  # fmt: skip
 
 
-def names_of(problem: PhotometricProblem, modes: Array) -> list[str]:
-    pose = ["omega x", "omega y", "omega z", "t u", "t v", "log s"]
-    shape = [f"coefficient {k}" for k in range(problem.view.basis.shape[2])]
-    light = [f"light {k} of channel {c}" for c in range(3) for k in range(9)]
-    return [*pose, *shape, *light, *(f"albedo {k}" for k in range(modes.shape[2]))]
+def names_of(problem: PhotometricProblem) -> list[str]:
+    model, albedo = problem.view.surface.model, problem.view.surface.albedo
+    return [
+        *("omega x", "omega y", "omega z", "t u", "t v", "log s"),
+        *(f"identity {k}" for k in range(model.n_identity)),
+        *(f"expression {k}" for k in range(model.n_expression)),
+        *(f"light {k} of channel {c}" for c in range(3) for k in range(9)),
+        *(f"albedo {k}" for k in range(albedo.size)),
+    ]
 
 
 def assert_close(got: Array, expected: Array, tolerance: float = 1e-9) -> None:
@@ -261,27 +291,23 @@ def assert_close(got: Array, expected: Array, tolerance: float = 1e-9) -> None:
 # --- Derivatives --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", [lambda state: state, far_from_the_view], ids=["where the view was made", "far away"])
+@pytest.mark.parametrize("where", [at_the_view, far_from_the_view])
 def test_every_block_of_the_jacobian_is_the_derivative(where: Any) -> None:
     """Pose, identity, expression, light and albedo, on a photo without kinks."""
-    problem, state, modes = small_problem()
-    reference = ReferenceProblem(problem, modes)
-    start = reference.state(where(state))
-    assert_jacobian(reference, start, steps=1e-3, tolerance=1e-7, names=names_of(problem, modes))
+    problem, state = small_problem()
+    assert_jacobian(ReferenceProblem(problem), where(state), steps=STEP, tolerance=1e-7, names=names_of(problem))
 
 
 def test_jacobian_on_a_photo_with_kinks_between_pixels() -> None:
-    problem, state, modes = small_problem(1, "smooth")
-    reference = ReferenceProblem(problem, modes)
-    start = reference.state(away_from_pixel_borders(state))
-    assert_jacobian(reference, start, steps=1e-4, tolerance=1e-6, names=names_of(problem, modes))
+    problem, state = small_problem(1, "waves")
+    reference, start = ReferenceProblem(problem), away_from_pixel_borders(state)
+    assert_jacobian(reference, start, steps=1e-4, tolerance=1e-6, names=names_of(problem))
 
 
 def test_jacobian_in_the_dark() -> None:
     """Below the kink of the sRGB curve its straight part goes on, also for light that is less than none."""
-    problem, state, modes = small_problem(2, brightness=-0.5)
-    reference = ReferenceProblem(problem, modes)
-    assert_jacobian(reference, reference.state(state), steps=1e-3, tolerance=1e-7, names=names_of(problem, modes))
+    problem, state = small_problem(2, brightness=-0.5)
+    assert_jacobian(ReferenceProblem(problem), state, steps=STEP, tolerance=1e-7, names=names_of(problem))
 
 
 @dataclass(frozen=True)
@@ -290,24 +316,22 @@ class Energy:
 
     problem: PhotometricProblem
 
-    def residual(self, state: PoseAndShape) -> Array:
+    def residual(self, state: FaceState) -> Array:
         return np.array([self.problem.energy(state)])
 
-    def jacobian(self, state: PoseAndShape) -> Array:
+    def jacobian(self, state: FaceState) -> Array:
         return self.problem.normal_equations(state).gradient[None]
 
-    def retract(self, state: PoseAndShape, step: Array) -> PoseAndShape:
+    def retract(self, state: FaceState, step: Array) -> FaceState:
         return self.problem.retract(state, step)
 
 
-@pytest.mark.parametrize("where", [lambda state: state, far_from_the_view], ids=["where the view was made", "far away"])
-def test_gradient_is_that_of_the_energy(where: Any) -> None:
+def test_gradient_is_that_of_the_energy() -> None:
     """Robust weights included: iteratively reweighted least squares has the energy's own gradient."""
-    problem, state, _ = small_problem()
-    moved = where(state)
+    problem, state = small_problem()
     # Clear of the bounds, at which the retraction clips.
-    moved = moved._replace(coefficients=np.clip(moved.coefficients, problem.landmarks.lower + 0.05, np.inf))
-    assert_jacobian(Energy(problem), moved, steps=1e-4, tolerance=1e-6)
+    assert (state.pose.coefficients > problem.landmarks.lower + 2.0 * STEP).all()
+    assert_jacobian(Energy(problem), state, steps=STEP, tolerance=1e-6, names=names_of(problem))
 
 
 # --- What the kernels assemble ------------------------------------------------------------------------------------
@@ -315,45 +339,106 @@ def test_gradient_is_that_of_the_energy(where: Any) -> None:
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("where", [away_from_pixel_borders, far_from_the_view])
-def test_normal_equations_are_those_of_the_explicit_jacobian(seed: int, where: Any) -> None:
-    problem, state, modes = small_problem(seed, "smooth")
-    state = where(state)
-    energy, gradient, matrix, coupling = explicit_equations(problem, state, modes)
-    landmarks, got = problem.landmarks.normal_equations(state), problem.normal_equations(state)
-    assert got.energy == pytest.approx(energy + landmarks.energy, rel=1e-12)
-    assert problem.energy(state) == pytest.approx(got.energy, rel=1e-12)
-    unit = 1.0 / np.sqrt(matrix.diagonal())  # so that no unit hides another's errors
-    assert_close((got.gradient - landmarks.gradient) * unit, gradient * unit)
-    assert_close((got.matrix - landmarks.matrix) * unit * unit[:, None], matrix * unit * unit[:, None])
-    both, cross = problem.coupled_matrices(state, modes)
-    np.testing.assert_array_equal(both, got.matrix)
-    assert_close(cross * unit[:, None], coupling * unit[:, None])
+def test_normal_equations_are_those_of_the_explicit_jacobian(seed: int) -> None:
+    """Jointly over pose, shape, light and albedo; a view of few samples takes all of them for light and albedo."""
+    problem, state = small_problem(seed)
+    assert_explicit(problem, state, slice(None))
 
 
 @pytest.mark.kernels
-@pytest.mark.parametrize("where", [lambda state: state, away_from_pixel_borders, far_from_the_view])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("where", [away_from_pixel_borders, far_from_the_view])
+def test_pose_and_shape_have_their_equations_away_from_the_view(seed: int, where: Any) -> None:
+    """And their coupling to light and albedo, whose own part is only that of the state that the view was made in."""
+    problem, state = small_problem(seed, "waves")
+    assert_explicit(problem, where(state), slice(0, 6 + len(state.pose.coefficients)))
+
+
+def assert_explicit(problem: PhotometricProblem, state: FaceState, rows: slice) -> None:
+    """Energy, and these rows of gradient and matrix, are those of the explicit Jacobian."""
+    photo, other = explicit_equations(problem, state), other_equations(problem, state)
+    got = problem.normal_equations(state)
+    assert got.energy == pytest.approx(photo.energy + other.energy, rel=1e-12)
+    assert problem.energy(state) == pytest.approx(got.energy, rel=1e-12)
+    np.testing.assert_array_equal(got.matrix, got.matrix.T)
+    unit = 1.0 / np.sqrt(photo.matrix.diagonal())  # so that no unit hides another's errors
+    assert_close(((got.gradient - other.gradient) * unit)[rows], (photo.gradient * unit)[rows])
+    scale = unit * unit[:, None]
+    assert_close(((got.matrix - other.matrix) * scale)[rows], (photo.matrix * scale)[rows])
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("where", [at_the_view, away_from_pixel_borders, far_from_the_view])
 def test_residual_is_that_of_the_reference(where: Any) -> None:
-    problem, state, modes = small_problem(3, "smooth")
-    reference = ReferenceProblem(problem, modes)
-    expected = reference.residual(reference.state(where(state))).reshape(-1, 3)
+    problem, state = small_problem(3, "waves")
+    expected = ReferenceProblem(problem).residual(where(state)).reshape(-1, 3)
     np.testing.assert_allclose(problem.residual(where(state)), expected, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.kernels
 def test_samples_of_no_weight_have_no_part() -> None:
-    problem, state, modes = small_problem(4)
+    problem, state = small_problem(4)
     kept = np.arange(len(problem.view)) % 3 > 0
-    problem = replace(problem, weight=problem.weight * kept)
-    energy, _, matrix, coupling = explicit_equations(problem, state, modes)
-    both, cross = problem.coupled_matrices(state, modes)
-    assert problem.photometric_energy(problem.residual(state)) == pytest.approx(energy, rel=1e-12)
-    assert_close(both - problem.landmarks.normal_equations(state).matrix, matrix)
-    assert_close(cross, coupling)
-    nothing = replace(problem, weight=np.zeros(len(problem.view)))
-    got, landmarks = nothing.normal_equations(state), problem.landmarks.normal_equations(state)
-    np.testing.assert_array_equal(got.matrix, landmarks.matrix)
-    np.testing.assert_array_equal(got.gradient, landmarks.gradient)
+    assert_explicit(replace(problem, weight=problem.weight * kept), state, slice(None))
+    nothing, other = replace(problem, weight=np.zeros(len(problem.view))), other_equations(problem, state)
+    got = nothing.normal_equations(state)
+    assert got.energy == pytest.approx(other.energy, rel=1e-14)
+    np.testing.assert_array_equal(got.matrix, other.matrix)
+    np.testing.assert_array_equal(got.gradient, other.gradient)
+
+
+def test_a_lattice_of_samples_serves_light_and_albedo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Energy, gradient, and all that is pose's and shape's stay as they are; the rest of the matrix stays about so."""
+    problem, state = small_problem(0, zoom=6)
+    problem = replace(problem, weight=np.full(len(problem.view), 0.02))
+    exact = problem.normal_equations(state)
+    monkeypatch.setattr("facefit.fitting.photometric.view.SPARSE", len(problem.view) // 4)
+    sparse = replace(problem, view=replace(problem.view))  # a fresh one, which has no lattice yet
+    got, split = sparse.normal_equations(state), 6 + len(state.pose.coefficients)
+    assert len(sparse.view.sparse[0]) < 0.3 * len(problem.view)
+    assert got.energy == exact.energy
+    np.testing.assert_array_equal(got.gradient, exact.gradient)
+    np.testing.assert_array_equal(got.matrix[:split, :split], exact.matrix[:split, :split])
+    np.testing.assert_array_equal(got.matrix, got.matrix.T)
+    assert (got.matrix != exact.matrix).any()
+    unit = 1.0 / np.sqrt(exact.matrix.diagonal())
+    np.testing.assert_allclose(got.matrix * unit * unit[:, None], exact.matrix * unit * unit[:, None], atol=0.03)
+    assert np.linalg.eigvalsh(got.matrix * unit * unit[:, None])[0] > 0.0
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_design_of_light_and_albedo(precision: type[np.floating]) -> None:
+    """Each channel's light acts on it alone; albedo is interpolated from the corners."""
+    rng = np.random.default_rng(0)
+    corners, barycentric = rng.integers(0, 6, (20, 3)).astype(np.int32), rng.dirichlet(np.ones(3), 20)
+    functions, by_shading, by_albedo = (rng.standard_normal((20, n)) for n in (9, 3, 3))
+    modes = rng.standard_normal((6, 3, 4)).astype(precision)
+    design = np.full((20, 3, 31), np.nan, precision)
+    _kernels.appearance_design(corners, barycentric, functions, by_shading, by_albedo, modes, design)
+    by_light = np.einsum("mk,kj,mp->mkjp", by_shading, np.eye(3), functions).reshape(20, 3, 27)
+    by_tone = np.einsum("mk,mi,mika->mka", by_albedo, barycentric, modes[corners].astype(np.float64))
+    tolerance = 20.0 * np.finfo(precision).eps
+    np.testing.assert_allclose(design, np.concatenate([by_light, by_tone], axis=2), rtol=0.0, atol=tolerance)
+
+
+@pytest.mark.kernels
+def test_albedo_of_chosen_rows() -> None:
+    rng = np.random.default_rng(0)
+    modes, coefficients, rows = rng.standard_normal((9, 3, 5)), rng.standard_normal(5), np.array([3, 3, 0, 8])
+    values = np.ones((4, 3))
+    _kernels.add_modes(modes, coefficients, rows, values)
+    np.testing.assert_allclose(values, 1.0 + modes[rows] @ coefficients, rtol=1e-13)
+
+
+def test_appearance_has_equations_of_its_own() -> None:
+    """They are the joint ones' block: what is solved for with pose and shape held."""
+    problem, state = small_problem(1)
+    weights = problem.sample_weights(problem.residual(state))
+    matrix, gradient = appearance_equations(problem.view, state.appearance, weights)
+    joint, split = problem.normal_equations(state), 6 + len(state.pose.coefficients)
+    np.testing.assert_array_equal(matrix, joint.matrix[split:, split:])
+    np.testing.assert_array_equal(gradient, joint.gradient[split:])
 
 
 @pytest.mark.kernels

@@ -6,7 +6,8 @@ The coefficients x = (light, 27 numbers channel by channel; b) have the prior
     1/2 |b|^2  +  1/2 sum_k [ (mean_k / s_k)^2 + |light_k - mean_k|^2 / c_k^2 ]        mean_k over the channels
 
 that is, light is thought near-monochrome and smooth: s_k = BAND_SIGMA by band and c_k = CHROMA_SIGMA, relative to the
-ambient part of the first estimate. Brightness is left to the light, since the albedo's prior fixes its own.
+ambient light that would shade the face as brightly as the first estimate does. Brightness is left to the light, since
+the albedo's prior fixes its own.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from .view import View
 
 Array = NDArray[np.float64]
 
-BAND_SIGMA = (10.0, 0.5, 0.25)
+BAND_SIGMA = (10.0, 1.0, 0.5)
 CHROMA_SIGMA = (0.45, 0.15, 0.15)
 
 _BANDS = np.repeat([0, 1, 2], [1, 3, 5])
@@ -86,7 +87,7 @@ def first_appearance(view: View) -> Appearance:
         light = estimate_lighting(view.normals, albedo, colours, weights=weights, ridge=1e-2)
         distance = np.linalg.norm(colours - albedo * (functions @ light), axis=1)
         weights = 1.0 / (1.0 + (distance / (1.5 * np.median(distance) + 1e-6)) ** 2)
-    return Appearance(light, coefficients, max(float(light[0].mean()), 1e-2))
+    return Appearance(light, coefficients, max(float((functions @ light).mean() / functions[0, 0]), 1e-2))
 
 
 def refined(view: View, appearance: Appearance, weights: Array, *, deviation: bool = True) -> Appearance:

@@ -176,7 +176,7 @@ class _Run:
     def _weighted(
         self, problem: PhotometricProblem, residual: Array, density: Array, size: float
     ) -> PhotometricProblem:
-        """Return the problem with scale and weights of the errors for a residual (M, 3), by expectation maximisation."""
+        """Return the problem with the scale and weights of the errors of a residual (M, 3), found in turns."""
         view, degrees = problem.view, problem.degrees
         square = np.einsum("mk,mk->m", residual, residual)
         gamma = np.ones(len(view))
