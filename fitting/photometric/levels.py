@@ -10,6 +10,7 @@ unresolved and samples, so that it is the same in both directions and for every 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,10 +56,10 @@ def make_level(image: Pixels, box: Array, factor: float) -> Level | None:
     if (counts * block * factor < 8.0).any():
         return None
     high = low + counts * block
-    cut = image[low[1] : high[1], low[0] : high[0]]
+    part: NDArray[Any] = image[low[1] : high[1], low[0] : high[0]]
     if block > 1:
-        cut = cv2.resize(cut, tuple(counts.tolist()), interpolation=cv2.INTER_AREA)
-    part = cut.astype(np.float32) / np.float32(255.0)
+        part = cv2.resize(part, tuple(counts.tolist()), interpolation=cv2.INTER_AREA)
+    part = part.astype(np.float32) / np.float32(255.0)
     rest = factor * block
     if rest < 1.0:
         part = cv2.GaussianBlur(part, (0, 0), 0.5 * math.sqrt(1.0 / rest**2 - 1.0) + 1e-3)

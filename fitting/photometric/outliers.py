@@ -85,8 +85,9 @@ def _smoothed(view: View, values: Array, sigma: float) -> Array:
     shape = view.level.photo.shape[:2]
     sums, counts = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     sums.ravel()[view.pixels], counts.ravel()[view.pixels] = values, 1.0
-    sums, counts = cv2.GaussianBlur(sums, (0, 0), sigma), cv2.GaussianBlur(counts, (0, 0), sigma)
-    return (sums.ravel()[view.pixels] / np.maximum(counts.ravel()[view.pixels], 1e-6)).astype(np.float64)
+    near = cv2.GaussianBlur(sums, (0, 0), sigma).ravel()[view.pixels]
+    number = cv2.GaussianBlur(counts, (0, 0), sigma).ravel()[view.pixels]
+    return (near / np.maximum(number, 1e-6)).astype(np.float64)
 
 
 def _bins(colours: NDArray[np.float32]) -> NDArray[np.intp]:
