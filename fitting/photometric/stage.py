@@ -60,6 +60,9 @@ MARGIN = 0.1
 EXPECTATIONS = 4
 """Rounds between the errors' scale and the pixels that it is taken from."""
 
+FINAL_COUNT = 5.0
+"""How much more the sure pixels count for the light and albedo that are reported than for the shape."""
+
 LANDMARK_DEGREES = 4.0
 """Degrees of freedom of the landmarks' errors, Student's t in two dimensions: some detected points are just wrong."""
 
@@ -242,7 +245,7 @@ def _judged(
     run: _Run, task: LandmarkTask, start: FaceParameters, last: _Round, status: FitStatus, iterations: int
 ) -> PhotometricFit:
     """Return the fit where it is credible, else the start."""
-    split, (pose, appearance), before = task.model.n_identity, last.state, state_of(start)
+    split, pose, before = task.model.n_identity, last.state.pose, state_of(start)
     first = run.render(last.problem.view.level, before, JawMatching().again(run.task, before), None)
     initial = {} if first is None else _energies(last, first, split)
     final = _energies(last, last, split)
@@ -259,7 +262,7 @@ def _judged(
     )
     if not credible or covariance is None:
         return PhotometricFit(False, start, FitStatus.STALLED, iterations, initial, final)
-    albedo = run.surface.albedo
+    albedo, appearance = run.surface.albedo, _final_appearance(last)
     return PhotometricFit(
         accepted=True,
         parameters=parameters_of(pose, split),
@@ -274,6 +277,19 @@ def _judged(
         landmarks=judged.projected(pose),
         landmark_energy=energy_terms(judged, pose, split)["landmarks"],
     )
+
+
+def _final_appearance(last: _Round) -> Appearance:
+    """Return light and albedo as they repeat the photo best, now that the shape can no longer take after them.
+
+    That is, with every pixel that shows skin beyond doubt counted for FINAL_COUNT of the independent ones.
+    """
+    gamma, state = last.problem.weight / last.problem.weight.max(), last.state
+    problem = replace(last.problem, weight=np.where(gamma > 0.8, FINAL_COUNT, 1.0) * last.problem.weight)
+    for _ in range(2):
+        weights = problem.sample_weights(problem.residual(state))
+        state = state._replace(appearance=refined(problem.view, state.appearance, weights))
+    return state.appearance
 
 
 def _energies(last: _Round, there: _Round, split: int) -> dict[str, float]:
