@@ -3,9 +3,10 @@
     python benchmarks/photometric.py [--repeats 10] [--no-adam]
 
 Photos are rendered here: random people of each model under a lamp, on a patchwork. An iteration is the residual, the
-sums over triangles, their projection to the unknowns, the damped step and the trial's energy, on all pixels of a face
-of 256 and of 512 px. Beside it stands what it replaces: float32 syrk of the explicit Jacobian of that size, at its
-fastest on one thread, divided by the threads. A whole fit has the default options and starts from the landmark stage.
+sums over triangles, their projection to the unknowns, light's and albedo's own part, the damped step and the trial's
+energy, on all pixels of a face of 256 and of 512 px; the unknowns are pose, shape, light and albedo. Beside it stands
+what it replaces: float32 syrk of the explicit Jacobian of that size, at its fastest on one thread, divided by the
+threads. A whole fit has the default options and starts from the landmark stage.
 Every figure is the fastest of several: other work on the machine can only add to it. The ICT model, cut to about 120
 unknowns, takes part where FACEFIT_TEST_DATA names the test data.
 """
@@ -30,7 +31,7 @@ import facefit
 from facefit.fitting.gauss_newton import GaussNewtonOptions, minimise
 from facefit.fitting.initializers import InitializerInput, MeanFace
 from facefit.fitting.landmark_noise import LandmarkNoise, expand_sigma
-from facefit.fitting.landmark_problem import POSE, PoseAndShape
+from facefit.fitting.landmark_problem import POSE
 from facefit.fitting.landmark_stage import LandmarkStageOptions, fit_landmark_stage
 from facefit.fitting.landmark_task import JawMatching, LandmarkTask, state_of
 from facefit.fitting.landmarks import LandmarkConvention, face_box
@@ -38,11 +39,12 @@ from facefit.fitting.mesh_assembly.equations import MeshPattern, TriangleSums, p
 from facefit.fitting.options import FitOptions
 from facefit.fitting.parameters import FaceParameters
 from facefit.fitting.photometric import _kernels
-from facefit.fitting.photometric.appearance import displayed, first_appearance, refined
+from facefit.fitting.photometric.appearance import appearance_equations, displayed, first_appearance, refined
+from facefit.fitting.photometric.correlation import integral_range
 from facefit.fitting.photometric.levels import make_level
 from facefit.fitting.photometric.options import PhotometricOptions
 from facefit.fitting.photometric.outliers import background_density, skin_probability
-from facefit.fitting.photometric.problem import PhotometricProblem
+from facefit.fitting.photometric.problem import FaceState, PhotometricProblem
 from facefit.fitting.photometric.stage import fit_photometric_stage
 from facefit.fitting.photometric.surface import skin_surface
 from facefit.fitting.photometric.view import make_view
@@ -54,6 +56,7 @@ from facefit.render.renderer import NumbaRenderer
 from facefit.render.spherical_harmonics import FACTORS, basis
 
 SIGMA = 0.02  # of the landmarks, relative to the face's size
+SCALE_OF_ERRORS = 0.05  # sRGB units
 SIZES = (256, 512)  # px, the face's in the photos that an iteration is timed on
 FITS = (180, 256, 400)  # px, likewise of whole fits
 ICT_MODES = {"identity": 62, "expression": 52}  # with the pose 120 unknowns
@@ -125,10 +128,10 @@ def shared(threads: int) -> Iterator[Executor | None]:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """One photo's problem on all pixels of its face, at the landmark stage's state."""
+    """One photo's problem on all pixels of its face, at the landmark stage's state and the light that suits it."""
 
     problem: PhotometricProblem
-    state: PoseAndShape
+    state: FaceState
     round_jobs: dict[str, Callable[[], object]]
 
 
@@ -136,32 +139,28 @@ def prepare(model: MorphableModel, size: int) -> Bench:
     """Return the problem at the default options on a photo whose face has `size` px."""
     options, photo = PhotometricOptions(), render(model, size, seed=1)
     parameters, task = landmark_fit(model, photo)
-    state, surface = state_of(parameters), skin_surface(model, options.albedo_deviation, options.albedo_length)
+    pose, surface = state_of(parameters), skin_surface(model, options.albedo_deviation, options.albedo_length)
     side = len(photo.image)
     level = make_level(photo.image, np.array([0.0, 0.0, side, side]), 1.0)
     assert level is not None
-    view = make_view(surface, level, state, options.min_cosine)
-    appearance = first_appearance(view)
-    kappa = min(1.0, 1.0 / (2.0 * math.pi * (options.correlation_length * size) ** 2))
-
-    def reflectance() -> np.ndarray:
-        return surface.albedo.reflectance(appearance.coefficients, view.albedo_rows)
-
-    weight = np.full(len(view), kappa)
-    problem = PhotometricProblem(
-        view, task.problem(state.scale, JawMatching().again(task, state).match), reflectance(), appearance.light,
-        weight, 0.05, options.degrees_of_freedom,
-    )  # fmt: skip
+    view = make_view(surface, level, pose, options.min_cosine)
+    state, ones = FaceState(pose, first_appearance(view)), np.ones(len(view))
+    landmarks = task.problem(pose.scale, JawMatching().again(task, pose).match)
+    problem = PhotometricProblem(view, landmarks, ones, SCALE_OF_ERRORS, options.degrees_of_freedom)
     residual = problem.residual(state)
-    density, weights = background_density(view, 0.1 * size), np.ones(len(view))
+    problem = replace(problem, weight=ones / integral_range(view, residual, ones, float(size)))
+    density, weights = background_density(view, 0.1 * size), problem.sample_weights(residual)
     jobs: dict[str, Callable[[], object]] = {
-        "view": lambda: make_view(surface, level, state, options.min_cosine),
+        "view": lambda: make_view(surface, level, pose, options.min_cosine),
         "pattern of the equations": lambda: MeshPattern.from_triangles(view.triangles, len(view.vertices)),
-        "light and albedo": lambda: (refined(view, appearance, weights), reflectance()),
+        "landmarks": lambda: task.problem(pose.scale, JawMatching().again(task, pose).match).robust(pose, 4.0),
+        "background": lambda: background_density(view, 0.1 * size),
         "outliers": lambda: skin_probability(
-            view, residual, problem.sigma, options.degrees_of_freedom, density, float(size)
+            view, residual, problem.sigma, problem.degrees, density, float(size)
         ),
         "scale of the errors": lambda: np.median(np.abs(residual)),
+        "integral range": lambda: integral_range(view, residual, ones, float(size)),
+        "first light and albedo": lambda: refined(view, state.appearance, weights),
     }  # fmt: skip
     return Bench(problem, state, jobs)
 
@@ -170,20 +169,27 @@ def iteration_jobs(bench: Bench, executor: Executor | None) -> dict[str, Callabl
     """Return the parts of an iteration."""
     problem, state, view = replace(bench.problem, executor=executor), bench.state, bench.problem.view
     dtype, count = view.basis.dtype, len(view.triangles)
-    residual, model_points = problem.residual(state), view.model_points(state.coefficients)
-    points, weights = problem._camera_points(state, model_points), problem.sample_weights(residual)
-    sums = TriangleSums(np.empty((count, 45), dtype), np.empty((count, 9), dtype))
+    pose, appearance = state
+    model_points, points = view.model_points(pose.coefficients), problem._camera_points(pose)
+    weights, modes = problem.sample_weights(problem.residual(state)), view.surface.albedo.modes[view.albedo_rows]
+    cross = np.empty((count, 9, 27 + modes.shape[2]), dtype)
+    sums = TriangleSums(np.empty((count, 45), dtype), np.empty((count, 9), dtype), cross)
+    chosen, factor = view.sparse
+    sparse = np.zeros(len(view))
+    sparse[chosen] = factor * weights[chosen]
     equations, (lower, upper) = problem.normal_equations(state), problem.step_bounds(state)
     damped, rng = equations.matrix + 1e-3 * np.diag(equations.matrix.diagonal()), np.random.default_rng(0)
     return {
         "residual": lambda: problem.sample_weights(problem.residual(state)),
-        "sums over triangles": lambda: problem._share(_kernels.triangle_sums, points, weights, *sums[:2]),
+        "sums over triangles": lambda: problem._share(_kernels.triangle_sums, state, points, weights, *sums[:2]),
+        "their coupling": lambda: problem._share(_kernels.triangle_cross, state, points, sparse, modes, cross),
         "projection": lambda: project(
-            view.pattern, sums, view.basis, model_points, state.rotation, state.scale, executor
+            view.pattern, sums, view.basis, model_points, pose.rotation, pose.scale, executor
         ),
+        "light and albedo": lambda: appearance_equations(view, appearance, weights),
         "step": lambda: minimise_bounded_quadratic(damped, -equations.gradient, lower, upper),
         "trial energy": lambda: problem.energy(problem.retract(state, 1e-6 * rng.normal(size=len(damped)))),  # anew
-        "landmarks": lambda: problem.landmarks.normal_equations(state),
+        "landmarks": lambda: problem.landmarks.normal_equations(pose),
     }  # fmt: skip
 
 
@@ -192,7 +198,7 @@ def print_iterations(model: MorphableModel, threads: tuple[int, ...], repeats: i
     for size in SIZES:
         bench = prepare(model, size)
         view = bench.problem.view
-        unknowns = POSE + view.basis.shape[2]
+        unknowns = POSE + view.basis.shape[2] + 27 + view.surface.albedo.size
         jacobian = np.ones((unknowns, 3 * len(view)), np.float32, order="F")
         syrk = milliseconds(partial(ssyrk, 1.0, jacobian), max(repeats // 2, 3))
         del jacobian
@@ -224,7 +230,7 @@ def print_fits(model: MorphableModel, threads: tuple[int, ...], repeats: int) ->
         print(f"  a whole fit, {count} thread(s): {np.round(found, 1)} ms for faces of {FITS} px")
 
 
-def adam(problem: PhotometricProblem, state: PoseAndShape, goal: float, limit: int) -> tuple[float, int, float]:
+def adam(problem: PhotometricProblem, state: FaceState, goal: float, limit: int) -> tuple[float, int, float]:
     """Descend by Adam (Kingma & Ba, 2015) until the energy is `goal`: the energy reached, steps, and seconds.
 
     NumPy, on the exact gradient of the same energy; each unknown is in units of its curvature at the start, which
@@ -243,12 +249,13 @@ def adam(problem: PhotometricProblem, state: PoseAndShape, goal: float, limit: i
     return energy, step, time.perf_counter() - started
 
 
-def gradient_of(problem: PhotometricProblem, state: PoseAndShape) -> tuple[float, np.ndarray]:
-    """Return energy and gradient (6 + P,) of the problem in plain NumPy, by the chain rule from pixels to unknowns."""
-    view, light = problem.view, problem.light
+def gradient_of(problem: PhotometricProblem, state: FaceState) -> tuple[float, np.ndarray]:
+    """Return energy and gradient (6 + P + 27 + A,) in plain NumPy, by the chain rule from pixels to unknowns."""
+    view, (pose, appearance), albedo = problem.view, state, problem.view.surface.albedo
+    light, modes = appearance.light, albedo.modes[view.albedo_rows]
     photo, (factor, left, top, right, bottom) = view.level.photo, view.level.window
-    turned = state.scale * view.model_points(state.coefficients) @ state.rotation.T  # q, without the translation
-    points = turned + np.append(state.translation, 0.0)
+    turned = pose.scale * view.model_points(pose.coefficients) @ pose.rotation.T  # q, without the translation
+    points = turned + np.append(pose.translation, 0.0)
     weights, corners = view.barycentric, view.corners
     owner = np.repeat(np.arange(len(view.triangles)), np.diff(view.first))
     place = np.einsum("mc,mcx->mx", weights, points[corners])[:, :2] * factor + (left, top)
@@ -266,8 +273,10 @@ def gradient_of(problem: PhotometricProblem, state: PoseAndShape) -> tuple[float
     normal = view.normals + (flat - view.triangle_normals)[owner]
     size = np.linalg.norm(normal, axis=1, keepdims=True)
     normal /= size
-    rho = np.einsum("mc,mck->mk", weights, problem.albedo[corners])
-    value, slope = displayed(rho * (basis(normal) @ light))
+    rho = view.of_samples(albedo.reflectance(appearance.coefficients, view.albedo_rows))
+    functions = basis(normal)
+    shading = functions @ light
+    value, slope = displayed(rho * shading)
     residual = upper + down * (lower - upper) - value
     energy = problem.photometric_energy(residual)
 
@@ -296,19 +305,24 @@ def gradient_of(problem: PhotometricProblem, state: PoseAndShape) -> tuple[float
     for i, force in enumerate((-by_u - by_v, by_u, by_v)):
         for k in range(3):
             by_point[:, k] += np.bincount(view.triangles[:, i], force[:, k], len(points))
-    in_model = (state.scale * by_point @ state.rotation).astype(view.basis.dtype)
-    other = problem.landmarks.normal_equations(state)
-    gradient = np.concatenate([
+    in_model = (pose.scale * by_point @ pose.rotation).astype(view.basis.dtype)
+    by_albedo = view.to_vertices(-pull * slope * shading).astype(modes.dtype)
+    other = problem.landmarks.normal_equations(pose)
+    of_pose = np.concatenate([
         np.cross(turned, by_point).sum(axis=0), by_point[:, :2].sum(axis=0), [(turned * by_point).sum()],
         in_model.ravel() @ view.basis.reshape(in_model.size, -1),
     ])  # fmt: skip
-    return energy + other.energy, gradient + other.gradient
+    of_appearance = np.concatenate(
+        [(functions.T @ by_shading).T.ravel(), by_albedo.ravel() @ modes.reshape(by_albedo.size, -1)]
+    )
+    of_appearance += appearance.precision @ appearance.stacked
+    return energy + other.energy + appearance.energy, np.concatenate([of_pose + other.gradient, of_appearance])
 
 
 def print_adam(model: MorphableModel, steps: int = 10, limit: int = 400) -> None:
     """Print how much longer Adam takes to the energy that the stage's own steps reach."""
     bench = prepare(model, 80)
-    ours = lambda: minimise(bench.problem, bench.state, GaussNewtonOptions(steps, 1e-3, 1e-3))  # noqa: E731
+    ours = partial(minimise, bench.problem, bench.state, GaussNewtonOptions(steps, 1e-3, 1e-3))
     outcome, seconds = ours(), milliseconds(ours, 3) / 1e3
     exact = bench.problem.normal_equations(bench.state).gradient
     error = np.abs(gradient_of(bench.problem, bench.state)[1] - exact).max() / np.abs(exact).max()

@@ -81,8 +81,8 @@ class Picture:
 
 def random_picture(model: MorphableModel, rng: np.random.Generator, *, noise: float = 0.01, **choices: Any) -> Picture:
     """Draw one picture; noise: of the photo, sRGB units; `choices` as in `scenes.random_scene`."""
-    choices = {"sigma": 0.02, "face_px": (110.0, 220.0)} | choices
-    scene = random_scene(model, rng, **choices)
+    chosen: dict[str, Any] = {"sigma": 0.02, "face_px": (110.0, 220.0)} | choices
+    scene = random_scene(model, rng, **chosen)
     return photographed(scene, rng, random_light(rng), rng.standard_normal(model.n_albedo), noise)
 
 
@@ -106,7 +106,9 @@ def rendered(
 ) -> tuple[Fragments, NDArray[np.float32]]:
     """Return the fragments and the picture (H, W, 4) of the head, sRGB 0-1 and coverage."""
     model, camera = scene.model, scene.camera if camera is None else camera
-    colours = np.clip(model.reflectance(albedo if model.n_albedo else None), 0.01, 1.0)
+    own = model.reflectance(albedo if model.n_albedo else None)
+    assert own is not None
+    colours = np.clip(own, 0.01, 1.0)
     fragments = rasterize(camera, scene.vertices, model.triangles, height, width)
     picture = shade_fragments(fragments, camera, scene.vertices, model.triangles, colours=colours, lighting=light)
     return fragments, picture

@@ -76,15 +76,15 @@ def random_scene(
     """Draw one scene; angles in degrees, the face's size in px, `sigma` relative to it."""
     identity = rng.standard_normal(model.n_identity)
     expression = random_expression(model, rng)
-    angles = [float(rng.uniform(*limits)) for limits in (yaw, pitch, roll)]
+    a, b, c = (float(rng.uniform(*limits)) for limits in (yaw, pitch, roll))
     scale = float(rng.uniform(*face_px)) / model.face_size
-    camera = ScaledOrthographic(rotation_from_angles(*angles), rng.uniform(200.0, 800.0, 2), scale)
+    camera = ScaledOrthographic(rotation_from_angles(a, b, c), rng.uniform(200.0, 800.0, 2), scale)
     vertices = model.vertices(identity, expression)
     # Through the basis in double precision: the vertices are only as exact as the model's single precision.
     points = model.semantic_basis.positions(np.concatenate([identity, expression]))
     exact = camera.project(points)[:, :2]
     noise = sigma * scale * model.face_size * rng.standard_normal(exact.shape)
-    return Scene(model, identity, expression, *angles, camera, sigma, vertices, exact, exact + noise)
+    return Scene(model, identity, expression, a, b, c, camera, sigma, vertices, exact, exact + noise)
 
 
 def random_scenes(model: MorphableModel, count: int, seed: int, **choices: Any) -> Iterator[Scene]:

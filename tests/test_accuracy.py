@@ -11,6 +11,7 @@ import pytest
 import facefit
 from facefit.apps.evaluate.evaluators import Evaluation, evaluate_aflw2000, evaluate_synthetic
 from facefit.apps.evaluate.report import images, summary
+from facefit.fitting.options import STAGES
 from facefit.models.morphable_model import MorphableModel
 
 SCAN_COLUMNS = ("scan median mm", "scan mean mm")
@@ -36,10 +37,12 @@ def by_image(evaluation: Evaluation, method: str, column: str) -> np.ndarray:
     return np.array([row[column] for row in images(evaluation) if row["method"] == method], dtype=np.float64)
 
 
-def test_given_points_of_photos(model: MorphableModel, test_data: Path) -> None:
-    evaluation = evaluate_aflw2000(test_data / "aflw2000", model, landmarks="given")
+@pytest.mark.parametrize(("stages", "bar"), [(("landmark",), 1.8), (STAGES, 2.15)])
+def test_given_points_of_photos(model: MorphableModel, test_data: Path, stages: tuple[str, ...], bar: float) -> None:
+    """Pixels may speak against some of the points."""
+    evaluation = evaluate_aflw2000(test_data / "aflw2000", model, landmarks="given", options={"stages": stages})
     assert len(evaluation.scored) == 10
-    assert mean_of(evaluation, "fit", "NME all %") <= 1.8
+    assert mean_of(evaluation, "fit", "NME all %") <= bar
     assert mean_of(evaluation, "mean face", "NME all %") > 3.0
 
 
@@ -55,9 +58,13 @@ def test_given_points_are_fitted_by_likely_people(model: MorphableModel, test_da
         assert np.sqrt(np.mean(result.identity**2)) <= 1.2, path.name
 
 
-def test_points_that_were_not_fitted(model: MorphableModel, test_data: Path) -> None:
-    evaluation = evaluate_aflw2000(test_data / "aflw2000", model, landmarks="given", half=True)
-    assert mean_of(evaluation, "fit", "NME odd %") <= 2.3
+@pytest.mark.parametrize(("stages", "bar"), [(("landmark",), 2.3), (STAGES, 2.65)])
+def test_points_that_were_not_fitted(
+    model: MorphableModel, test_data: Path, stages: tuple[str, ...], bar: float
+) -> None:
+    options = {"stages": stages}
+    evaluation = evaluate_aflw2000(test_data / "aflw2000", model, landmarks="given", half=True, options=options)
+    assert mean_of(evaluation, "fit", "NME odd %") <= bar
 
 
 def test_fit_of_detected_points_is_close_to_the_detector(model: MorphableModel, test_data: Path) -> None:

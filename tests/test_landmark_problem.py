@@ -123,6 +123,83 @@ def test_gradient_is_the_derivative_of_the_energy(rng):
         assert rise / 2.0 == pytest.approx(gradient @ step, rel=1e-4, abs=1e-5)
 
 
+# --- Robust ------------------------------------------------------------------------------------------------------
+
+
+def displaced(problem, state, distance):
+    """The problem with every point off by `distance` (68,) standard deviations, in a direction of its own."""
+    angle = np.arange(68.0)
+    away = distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return replace(
+        problem, observed=problem.projected(state) - np.linalg.solve(problem.whitening, away[..., None])[..., 0]
+    )
+
+
+@pytest.mark.parametrize("sliding", [False, True], ids=["fixed", "sliding"])
+@pytest.mark.parametrize("degrees", [1.0, 4.0, 50.0])
+def test_a_point_counts_by_how_well_it_agrees(rng, sliding, degrees):
+    """(nu + 2) / (nu + |r|^2) as much: more than in full below sqrt 2 standard deviations, and less beyond."""
+    scene = random_scene(toy_model(), rng)
+    distance = np.linspace(0.0, 12.0, 68)
+    distance[7] = np.sqrt(2.0)
+    problem = displaced(problem_of(scene, sliding=sliding), scene.state, distance)
+    np.testing.assert_allclose(problem.squares(scene.state), distance**2, atol=1e-9)
+    robust = problem.robust(scene.state, degrees)
+    weight = robust.squares(scene.state) / np.maximum(problem.squares(scene.state), 1e-300)
+    expected = (degrees + 2.0) / (degrees + distance**2)
+    np.testing.assert_allclose(weight[1:], expected[1:], rtol=1e-6)
+    assert (np.diff(np.delete(weight, 7)[1:]) < 0.0).all()
+    np.testing.assert_allclose(robust.whitening, np.sqrt(expected)[:, None, None] * problem.whitening, rtol=1e-6)
+    np.testing.assert_array_equal(robust.observed, problem.observed)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.7])
+def test_robust_problem_is_the_plain_one_where_all_agree_as_expected(rng, correlation):
+    """At sqrt 2 standard deviations in two dimensions, and for any errors where the tails are a Gaussian's."""
+    scene = random_scene(toy_model(), rng, sigma=0.03)
+    problem = problem_of(scene, correlation=correlation)
+    usual = displaced(problem, scene.state, np.full(68, np.sqrt(2.0)))
+    for one, other in ((usual.robust(scene.state, 4.0), usual), (problem.robust(scene.state, 1e12), problem)):
+        np.testing.assert_allclose(one.whitening, other.whitening, rtol=1e-9)
+        assert one.energy(scene.state) == pytest.approx(other.energy(scene.state), rel=1e-9)
+    assert problem.robust_cost(scene.state, 1e7) == pytest.approx(0.5 * problem.squares(scene.state).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize("sliding", [False, True], ids=["fixed", "sliding"])
+@pytest.mark.parametrize("degrees", [1.0, 4.0, 50.0])
+def test_robust_gradient_is_that_of_the_robust_cost(sliding, degrees):
+    """What iteratively reweighted least squares lowers: the cost of points whose errors are not correlated."""
+    rng = np.random.default_rng(3)
+    scene = random_scene(toy_model(3), rng, sigma=0.03)
+
+    class Cost:
+        problem = problem_of(scene, sliding=sliding)
+
+        def residual(self, state):
+            return np.array([self.problem.robust_cost(state, degrees)])
+
+        def jacobian(self, state):
+            robust = self.problem.robust(state, degrees)
+            return (robust.jacobian(state).T @ robust.residual(state))[None]
+
+        def retract(self, state, step):
+            return self.problem.retract(state, step)
+
+    assert_jacobian(Cost(), state_near(scene, rng), steps=1e-4, tolerance=1e-6)
+
+
+def test_one_wrong_point_costs_little_more_than_a_doubtful_one(rng):
+    """The cost grows with the logarithm of the error."""
+    scene = random_scene(toy_model(), rng)
+    problem, distance = problem_of(scene), np.zeros(68)
+    costs = []
+    for distance[20] in (0.0, 1.0, 10.0, 100.0, 1000.0):
+        costs.append(displaced(problem, scene.state, distance).robust_cost(scene.state, 4.0))
+    assert costs[0] == pytest.approx(0.0, abs=1e-12)
+    assert (np.diff(costs) > 0.0).all()
+    np.testing.assert_allclose(np.diff(costs)[2:], 6.0 * np.log(10.0), rtol=0.02)
+
+
 # --- The truth ---------------------------------------------------------------------------------------------------
 
 

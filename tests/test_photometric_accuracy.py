@@ -45,6 +45,7 @@ def fitted(picture: Picture, options: facefit.FitOptions = OPTIONS) -> facefit.F
 
 def errors_of(picture: Picture, result: facefit.FitResult) -> tuple[float, float]:
     """Return the errors of shape, mm, and of expression, RMS of the units."""
+    assert result.identity is not None and result.expression is not None
     expression = result.expression - picture.scene.expression
     return shape_error(picture.scene, result.identity), float(np.sqrt(np.mean(expression**2)))
 

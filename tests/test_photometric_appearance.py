@@ -44,8 +44,8 @@ def surface(model: MorphableModel) -> Surface:
 
 @pytest.fixture(scope="module")
 def head(model: MorphableModel) -> Surface:
-    """All of the head, in its mean albedo: a model that does not name its face."""
-    return make_surface(replace(model, albedo=None, regions={}), 0.0, 30.0)
+    """The same in its mean albedo: nothing but light is unknown."""
+    return make_surface(replace(model, albedo=None), 0.0, 30.0)
 
 
 def picture_of(model: MorphableModel, seed: int, *, noise: float = 0.0, tone: float = 1.0) -> Picture:
@@ -105,8 +105,8 @@ def test_light_on_a_known_albedo_is_found(model: MorphableModel, head: Surface, 
     found, functions = solved(view), basis(view.normals)
     assert len(found.coefficients) == 0
     true = functions @ picture.light
-    assert np.linalg.norm(functions @ found.light - true) < 0.02 * np.linalg.norm(true)
-    assert angle_between(dominant_direction(found.light), dominant_direction(picture.light)) < 10.0
+    assert np.linalg.norm(functions @ found.light - true) < 0.015 * np.linalg.norm(true)
+    assert angle_between(dominant_direction(found.light), dominant_direction(picture.light)) < 20.0
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -1,5 +1,6 @@
 """Levels of the photo's pyramid, and the views that are made of them: where things land."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -31,13 +32,13 @@ def level_of(image: NDArray[np.uint8], box: list[float], factor: float) -> Level
 @pytest.mark.parametrize("place", [(201.0, 150.0), (173.4, 166.7)])
 def test_what_lies_at_a_pixel_lies_where_the_level_says(factor: float, place: tuple[float, float]) -> None:
     """The centre of mass of a bright spot, in reductions by whole blocks and by any other number."""
-    row, column = np.indices((320, 400))
-    distance = np.hypot(column - place[0], row - place[1])
+    rows, columns = np.indices((320, 400))
+    distance = np.hypot(columns - place[0], rows - place[1])
     image = np.repeat(to_uint8(np.exp(-0.5 * (distance * factor / 2.5) ** 2))[:, :, None], 3, axis=2)
     level = level_of(image, [3.7, 11.2, 390.0, 310.5], factor)
     weight = level.photo[:, :, 0].astype(np.float64)
-    row, column = np.indices(weight.shape)
-    seen = np.array([(weight * column).sum(), (weight * row).sum()]) / weight.sum()
+    height, width = weight.shape
+    seen = np.array([weight.sum(axis=0) @ np.arange(width), weight.sum(axis=1) @ np.arange(height)]) / weight.sum()
     np.testing.assert_allclose(seen, factor * np.array(place) + level.offset, atol=0.02)
 
 
@@ -154,3 +155,42 @@ def test_ranges_cover_all_triangles_once(view: View) -> None:
     assert ranges[-1][1] == len(view.triangles)
     assert all(end == begin for (_, end), (begin, _) in pairwise(ranges))
     assert all(end > begin for begin, end in ranges)
+
+
+def test_sums_at_vertices_are_the_transpose_of_interpolation(view: View) -> None:
+    """<A x, y> = <x, A^T y>, and a constant's share of all samples is given out whole."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((len(view.vertices), 4)), rng.standard_normal((len(view), 4))
+    got = view.to_vertices(y)
+    assert got.shape == x.shape
+    np.testing.assert_allclose((x * got).sum(axis=0), (view.of_samples(x) * y).sum(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(got.sum(axis=0), y.sum(axis=0), rtol=1e-12, atol=1e-9)
+
+
+def test_few_samples_are_all_used(view: View) -> None:
+    chosen, factor = view.sparse
+    np.testing.assert_array_equal(chosen, np.arange(len(view)))
+    assert factor == 1.0
+
+
+@pytest.mark.parametrize("step", [2, 3, 4, 7, 10])
+def test_sparse_samples_are_a_lattice(view: View, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Each stands for about `step` pixels, every row of pixels has some, and they do not depend on the outline."""
+    monkeypatch.setattr("facefit.fitting.photometric.view.SPARSE", len(view) / step)
+    chosen, factor = replace(view).sparse
+    assert factor * len(chosen) == pytest.approx(len(view))
+    assert factor == pytest.approx(step, rel=0.15)
+    assert (np.diff(chosen) > 0).all()
+    row, column = np.divmod(view.pixels, view.level.photo.shape[1])
+    seen = np.zeros(view.level.photo.shape[:2], dtype=bool)
+    seen[row[chosen], column[chosen]] = True
+    covered = np.zeros_like(seen)
+    covered[row, column] = True
+    runs = [(r, c) for r, c in zip(row, column, strict=True) if covered[r, c : c + step].sum() == step]
+    assert len(runs) > 100
+    assert all(seen[r, c : c + step].sum() == 1 for r, c in runs), "one of any `step` neighbours in a row"
+    # Without its outermost row of pixels, the others are chosen as before.
+    kept = row > row.min()
+    monkeypatch.setattr("facefit.fitting.photometric.view.SPARSE", kept.sum() / step)
+    smaller = replace(view, pixels=view.pixels[kept])
+    np.testing.assert_array_equal(smaller.pixels[smaller.sparse[0]], view.pixels[chosen][kept[chosen]])

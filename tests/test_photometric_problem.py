@@ -223,8 +223,9 @@ def small_problem(
     model = replace(model, albedo_mean=colours, albedo=0.05 * rng.standard_normal((3, model.n_vertices, 3)))
     surface = make_surface(model, 0.15, 60.0, dtype=np.float64)
     exact: Any = surface.albedo.modes.astype(np.float64)
+    photo: Any = photo_of(kind, zoom)
     surface = replace(surface, albedo=replace(surface.albedo, modes=exact))
-    level = Level(photo_of(kind, zoom), 0.6 * zoom, zoom * np.array([0.3, -0.2]))
+    level = Level(photo, 0.6 * zoom, zoom * np.array([0.3, -0.2]))
     rotation = rotation_from_angles(12.0, -7.0, 5.0)
     coefficients = np.concatenate([0.3 * rng.standard_normal(model.n_identity), np.full(model.n_expression, 0.2)])
     pose = PoseAndShape(rotation, np.array([22.1, 26.3]), 0.2, coefficients)
@@ -418,7 +419,7 @@ def test_design_of_light_and_albedo(precision: type[np.floating]) -> None:
     _kernels.appearance_design(corners, barycentric, functions, by_shading, by_albedo, modes, design)
     by_light = np.einsum("mk,kj,mp->mkjp", by_shading, np.eye(3), functions).reshape(20, 3, 27)
     by_tone = np.einsum("mk,mi,mika->mka", by_albedo, barycentric, modes[corners].astype(np.float64))
-    tolerance = 20.0 * np.finfo(precision).eps
+    tolerance = 20.0 * float(np.finfo(precision).eps)
     np.testing.assert_allclose(design, np.concatenate([by_light, by_tone], axis=2), rtol=0.0, atol=tolerance)
 
 

@@ -59,7 +59,9 @@ def finite(result: facefit.FitResult) -> bool:
 def test_photo_to_face(model: facefit.MorphableModel) -> None:
     image = facefit.read_image(ASTRONAUT)
     result = facefit.fit(image, model=model)
-    assert result.status is facefit.FitStatus.CONVERGED
+    assert [stage.name for stage in result.stages] == ["landmark", "photometric"]
+    assert result.stages[0].status is facefit.FitStatus.CONVERGED
+    assert result.status.usable and result.stages[1].status.usable
     assert finite(result)
     assert result.camera is not None and result.expression is not None and result.landmark_error is not None
     assert result.landmark_error < 0.04 * result.camera.scale * model.face_size

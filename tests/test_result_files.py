@@ -40,6 +40,7 @@ def full_result(camera=CAMERAS["scaled orthographic"]):
         expression=rng.random(4),
         albedo=rng.standard_normal(3),
         lighting=rng.standard_normal((9, 3)),
+        reflectance=rng.random((6, 3)),
         identity_std=rng.random(5),
         expression_std=rng.random(4),
         landmarks=rng.standard_normal((68, 2)),

@@ -26,10 +26,9 @@ def scene() -> Scene:
 @pytest.fixture(scope="module")
 def fitted(scene: Scene) -> facefit.FitResult:
     camera = scene.camera.zoomed(1.0, np.array([150.0, 120.0]) - scene.camera.translation)
-    photo = np.zeros((240, 300, 3), np.uint8)
-    return facefit.fit(
-        photo, scene.model, landmarks=camera.project(scene.model.landmark_positions(scene.vertices))[:, :2]
-    )
+    points = camera.project(scene.model.landmark_positions(scene.vertices))[:, :2]
+    photo, options = np.zeros((240, 300, 3), np.uint8), facefit.FitOptions(stages=("landmark",))
+    return facefit.fit(photo, scene.model, landmarks=points, options=options)
 
 
 def test_it_is_what_the_renderer_draws_in_the_photos_view(fitted: facefit.FitResult) -> None:
