@@ -39,11 +39,17 @@ from facefit.fitting.mesh_assembly.equations import MeshPattern, TriangleSums, p
 from facefit.fitting.options import FitOptions
 from facefit.fitting.parameters import FaceParameters
 from facefit.fitting.photometric import _kernels
-from facefit.fitting.photometric.appearance import appearance_equations, displayed, first_appearance, refined
+from facefit.fitting.photometric.appearance import (
+    appearance_equations,
+    displayed,
+    first_appearance,
+    linear_slopes,
+    refined,
+)
 from facefit.fitting.photometric.correlation import integral_range
 from facefit.fitting.photometric.levels import make_level
 from facefit.fitting.photometric.options import PhotometricOptions
-from facefit.fitting.photometric.outliers import background_density, skin_probability
+from facefit.fitting.photometric.outliers import background_density, skin_mixture
 from facefit.fitting.photometric.problem import FaceState, PhotometricProblem
 from facefit.fitting.photometric.stage import fit_photometric_stage
 from facefit.fitting.photometric.surface import skin_surface
@@ -149,15 +155,14 @@ def prepare(model: MorphableModel, size: int) -> Bench:
     problem = PhotometricProblem(view, landmarks, ones, SCALE_OF_ERRORS, options.degrees_of_freedom)
     residual = problem.residual(state)
     problem = replace(problem, weight=ones / integral_range(view, residual, ones, float(size)))
-    density, weights = background_density(view, 0.1 * size), problem.sample_weights(residual)
+    mixture = skin_mixture(view, problem.degrees, background_density(view, 0.1 * size), float(size))
+    square, weights = np.einsum("mk,mk->m", residual, residual), problem.sample_weights(residual)
     jobs: dict[str, Callable[[], object]] = {
         "view": lambda: make_view(surface, level, pose, options.min_cosine),
         "pattern of the equations": lambda: MeshPattern.from_triangles(view.triangles, len(view.vertices)),
         "landmarks": lambda: task.problem(pose.scale, JawMatching().again(task, pose).match).robust(pose, 4.0),
-        "background": lambda: background_density(view, 0.1 * size),
-        "outliers": lambda: skin_probability(
-            view, residual, problem.sigma, problem.degrees, density, float(size)
-        ),
+        "background": lambda: skin_mixture(view, 4.0, background_density(view, 0.1 * size), float(size)),
+        "outliers": lambda: mixture.probability(square, problem.sigma),
         "scale of the errors": lambda: np.median(np.abs(residual)),
         "integral range": lambda: integral_range(view, residual, ones, float(size)),
         "first light and albedo": lambda: refined(view, state.appearance, weights),
@@ -171,18 +176,21 @@ def iteration_jobs(bench: Bench, executor: Executor | None) -> dict[str, Callabl
     dtype, count = view.basis.dtype, len(view.triangles)
     pose, appearance = state
     model_points, points = view.model_points(pose.coefficients), problem._camera_points(pose)
-    weights, modes = problem.sample_weights(problem.residual(state)), view.surface.albedo.modes[view.albedo_rows]
-    cross = np.empty((count, 9, 27 + modes.shape[2]), dtype)
+    weights, modes = problem.sample_weights(problem.residual(state)), view.appearance_modes
+    cross, pulls = np.empty((count, 9, 27 + modes.shape[2]), dtype), np.empty((count, 3, 9))
     sums = TriangleSums(np.empty((count, 45), dtype), np.empty((count, 9), dtype), cross)
-    chosen, factor = view.sparse
-    sparse = np.zeros(len(view))
-    sparse[chosen] = factor * weights[chosen]
+    reflectance = view.surface.albedo.reflectance(appearance.coefficients, view.albedo_rows)
+    slopes, centres = linear_slopes(view, appearance.light, reflectance), view.centres
     equations, (lower, upper) = problem.normal_equations(state), problem.step_bounds(state)
     damped, rng = equations.matrix + 1e-3 * np.diag(equations.matrix.diagonal()), np.random.default_rng(0)
     return {
         "residual": lambda: problem.sample_weights(problem.residual(state)),
-        "sums over triangles": lambda: problem._share(_kernels.triangle_sums, state, points, weights, *sums[:2]),
-        "their coupling": lambda: problem._share(_kernels.triangle_cross, state, points, sparse, modes, cross),
+        "sums over triangles": lambda: problem._share(
+            _kernels.triangle_sums, state, points, weights, (*sums[:2], pulls)
+        ),
+        "their coupling": lambda: _kernels.triangle_cross(
+            (0, count), pulls, view.triangles, (centres.barycentric, centres.functions), *slopes, modes, cross
+        ),
         "projection": lambda: project(
             view.pattern, sums, view.basis, model_points, pose.rotation, pose.scale, executor
         ),
@@ -306,7 +314,8 @@ def gradient_of(problem: PhotometricProblem, state: FaceState) -> tuple[float, n
         for k in range(3):
             by_point[:, k] += np.bincount(view.triangles[:, i], force[:, k], len(points))
     in_model = (pose.scale * by_point @ pose.rotation).astype(view.basis.dtype)
-    by_albedo = view.to_vertices(-pull * slope * shading).astype(modes.dtype)
+    shares = view.barycentric[:, :, None] * (-pull * slope * shading)[:, None]
+    by_albedo = view.to_vertices(np.add.reduceat(shares, view.first[:-1], axis=0)).astype(modes.dtype)
     other = problem.landmarks.normal_equations(pose)
     of_pose = np.concatenate([
         np.cross(turned, by_point).sum(axis=0), by_point[:, :2].sum(axis=0), [(turned * by_point).sum()],

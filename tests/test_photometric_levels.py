@@ -1,6 +1,5 @@
 """Levels of the photo's pyramid, and the views that are made of them: where things land."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -16,6 +15,7 @@ from facefit.fitting.photometric.surface import Surface, make_surface
 from facefit.fitting.photometric.view import View, make_view
 from facefit.models.colour import to_uint8
 from facefit.render.cameras import ScaledOrthographic
+from facefit.render.spherical_harmonics import basis
 
 Array = NDArray[np.float64]
 
@@ -157,40 +157,21 @@ def test_ranges_cover_all_triangles_once(view: View) -> None:
     assert all(end > begin for begin, end in ranges)
 
 
-def test_sums_at_vertices_are_the_transpose_of_interpolation(view: View) -> None:
-    """<A x, y> = <x, A^T y>, and a constant's share of all samples is given out whole."""
+def test_sums_at_vertices_are_the_transpose_of_taking_corners(view: View) -> None:
+    """<A x, y> = <x, A^T y> where A takes the vertices' values to the triangles' corners."""
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((len(view.vertices), 4)), rng.standard_normal((len(view), 4))
+    x, y = rng.standard_normal((len(view.vertices), 4)), rng.standard_normal((len(view.triangles), 3, 4))
     got = view.to_vertices(y)
     assert got.shape == x.shape
-    np.testing.assert_allclose((x * got).sum(axis=0), (view.of_samples(x) * y).sum(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(got.sum(axis=0), y.sum(axis=0), rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose((x * got).sum(), (x[view.triangles] * y).sum(), rtol=1e-12)
 
 
-def test_few_samples_are_all_used(view: View) -> None:
-    chosen, factor = view.sparse
-    np.testing.assert_array_equal(chosen, np.arange(len(view)))
-    assert factor == 1.0
-
-
-@pytest.mark.parametrize("step", [2, 3, 4, 7, 10])
-def test_sparse_samples_are_a_lattice(view: View, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Each stands for about `step` pixels, every row of pixels has some, and they do not depend on the outline."""
-    monkeypatch.setattr("facefit.fitting.photometric.view.SPARSE", len(view) / step)
-    chosen, factor = replace(view).sparse
-    assert factor * len(chosen) == pytest.approx(len(view))
-    assert factor == pytest.approx(step, rel=0.15)
-    assert (np.diff(chosen) > 0).all()
-    row, column = np.divmod(view.pixels, view.level.photo.shape[1])
-    seen = np.zeros(view.level.photo.shape[:2], dtype=bool)
-    seen[row[chosen], column[chosen]] = True
-    covered = np.zeros_like(seen)
-    covered[row, column] = True
-    runs = [(r, c) for r, c in zip(row, column, strict=True) if covered[r, c : c + step].sum() == step]
-    assert len(runs) > 100
-    assert all(seen[r, c : c + step].sum() == 1 for r, c in runs), "one of any `step` neighbours in a row"
-    # Without its outermost row of pixels, the others are chosen as before.
-    kept = row > row.min()
-    monkeypatch.setattr("facefit.fitting.photometric.view.SPARSE", kept.sum() / step)
-    smaller = replace(view, pixels=view.pixels[kept])
-    np.testing.assert_array_equal(smaller.pixels[smaller.sparse[0]], view.pixels[chosen][kept[chosen]])
+def test_centres_are_the_middles_of_the_triangles_samples(view: View) -> None:
+    """A field that is linear over a triangle has the mean of its samples there."""
+    values = np.random.default_rng(0).standard_normal((len(view.vertices), 2))
+    samples, owner = view.of_samples(values), np.repeat(np.arange(len(view.triangles)), np.diff(view.first))
+    for t in range(0, len(view.triangles), 50):
+        np.testing.assert_allclose(view.of_centres(values)[t], samples[owner == t].mean(axis=0), atol=1e-12)
+        mean = view.normals[owner == t].mean(axis=0)
+        np.testing.assert_allclose(view.centres.normals[t], mean / np.linalg.norm(mean), atol=1e-12)
+    np.testing.assert_allclose(view.centres.functions, basis(view.centres.normals), atol=1e-15)

@@ -69,7 +69,8 @@ class ReferenceProblem:
     def residual(self, state: FaceState) -> Array:
         return self._parts(state)["residual"].ravel()
 
-    def jacobian(self, state: FaceState) -> Array:
+    def jacobian(self, state: FaceState, middle: bool = False) -> Array:
+        """Return the derivative; with `middle`, shading functions and albedo are those of each triangle's middle."""
         parts = self._parts(state)
         corners = self.problem.view.corners
         # By the nine numbers of the sample's triangle: through the place in the image, and through the normal.
@@ -78,15 +79,33 @@ class ReferenceProblem:
         by_normal = np.einsum("mkn,mncx->mkcx", parts["by_normal"], parts["normal_by_corners"])
         by_corners = (by_place + by_normal).reshape(len(corners), 3, 9)
         tangent = self._tangent(state.pose)[corners].reshape(len(corners), 9, -1)
-        blocks = [np.einsum("mkc,mcp->mkp", by_corners, tangent), self._by_appearance(parts)]
+        modes = self.problem.view.of_samples(self.modes)
+        if middle:
+            parts, modes = self._in_the_middle(parts, state)
+        blocks = [np.einsum("mkc,mcp->mkp", by_corners, tangent), self._by_appearance(parts, modes)]
         return np.concatenate(blocks, axis=2).reshape(3 * len(corners), -1)
 
-    def _by_appearance(self, parts: dict[str, Any]) -> Array:
+    def _in_the_middle(self, parts: dict[str, Any], state: FaceState) -> tuple[dict[str, Any], Array]:
+        """Return functions, shading, rho and modes of the samples' triangles, seen where the view was made."""
+        view = self.problem.view
+        owner = np.repeat(np.arange(len(view.triangles)), np.diff(view.first))
+        middle = np.stack([view.barycentric[owner == t].mean(axis=0) for t in range(len(view.triangles))])
+        normals = np.stack([view.normals[owner == t].sum(axis=0) for t in range(len(view.triangles))])
+        functions = basis(normals / np.linalg.norm(normals, axis=1, keepdims=True))
+        albedo = view.surface.albedo.mean[view.albedo_rows] + self.modes @ state.appearance.coefficients
+        own = {
+            "functions": functions,
+            "shading": functions @ state.appearance.light,
+            "rho": np.einsum("tc,tck->tk", middle, albedo[view.triangles]),
+        }
+        modes = np.einsum("tc,tcka->tka", middle, self.modes[view.triangles])
+        return parts | {name: values[owner] for name, values in own.items()}, modes[owner]
+
+    def _by_appearance(self, parts: dict[str, Any], modes: Array) -> Array:
         count = len(parts["residual"])
         by_light = np.zeros((count, 3, 27))
         for k in range(3):
             by_light[:, k, 9 * k : 9 * k + 9] = -(parts["slope"] * parts["rho"])[:, [k]] * parts["functions"]
-        modes = self.problem.view.of_samples(self.modes)
         return np.concatenate([by_light, -(parts["slope"] * parts["shading"])[:, :, None] * modes], axis=2)
 
     def _points(self, shape: PoseAndShape) -> Array:
@@ -139,14 +158,18 @@ class ReferenceProblem:
 
 
 def explicit_equations(problem: PhotometricProblem, state: FaceState) -> NormalEquations:
-    """Return the photo's part of the normal equations: J^T W J from the explicit Jacobian, without any prior."""
+    """Return the photo's part of the normal equations from the explicit Jacobian, without any prior.
+
+    In the matrix, shading functions and albedo are those of the triangles' middles.
+    """
     reference = ReferenceProblem(problem)
     jacobian, residual = reference.jacobian(state), reference.residual(state)
+    rows = reference.jacobian(state, middle=True)
     square = (residual.reshape(-1, 3) ** 2).sum(axis=1) / problem.sigma**2
     nu = problem.degrees
     energy = float(np.sum(problem.weight * (nu + 3.0) / 2.0 * np.log(1.0 + square / nu)))
     weight = np.repeat(problem.weight * (nu + 3.0) / (nu + square) / problem.sigma**2, 3)
-    return NormalEquations(energy, jacobian.T @ (weight * residual), jacobian.T @ (weight[:, None] * jacobian))
+    return NormalEquations(energy, jacobian.T @ (weight * residual), rows.T @ (weight[:, None] * rows))
 
 
 def other_equations(problem: PhotometricProblem, state: FaceState) -> NormalEquations:
@@ -341,7 +364,7 @@ def test_gradient_is_that_of_the_energy() -> None:
 @pytest.mark.kernels
 @pytest.mark.parametrize("seed", range(3))
 def test_normal_equations_are_those_of_the_explicit_jacobian(seed: int) -> None:
-    """Jointly over pose, shape, light and albedo; a view of few samples takes all of them for light and albedo."""
+    """Jointly over pose, shape, light and albedo."""
     problem, state = small_problem(seed)
     assert_explicit(problem, state, slice(None))
 
@@ -388,23 +411,36 @@ def test_samples_of_no_weight_have_no_part() -> None:
     np.testing.assert_array_equal(got.gradient, other.gradient)
 
 
-def test_a_lattice_of_samples_serves_light_and_albedo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Energy, gradient, and all that is pose's and shape's stay as they are; the rest of the matrix stays about so."""
-    problem, state = small_problem(0, zoom=6)
-    problem = replace(problem, weight=np.full(len(problem.view), 0.02))
-    exact = problem.normal_equations(state)
-    monkeypatch.setattr("facefit.fitting.photometric.view.SPARSE", len(problem.view) // 4)
-    sparse = replace(problem, view=replace(problem.view))  # a fresh one, which has no lattice yet
-    got, split = sparse.normal_equations(state), 6 + len(state.pose.coefficients)
-    assert len(sparse.view.sparse[0]) < 0.3 * len(problem.view)
-    assert got.energy == exact.energy
-    np.testing.assert_array_equal(got.gradient, exact.gradient)
-    np.testing.assert_array_equal(got.matrix[:split, :split], exact.matrix[:split, :split])
-    np.testing.assert_array_equal(got.matrix, got.matrix.T)
-    assert (got.matrix != exact.matrix).any()
-    unit = 1.0 / np.sqrt(exact.matrix.diagonal())
-    np.testing.assert_allclose(got.matrix * unit * unit[:, None], exact.matrix * unit * unit[:, None], atol=0.03)
-    assert np.linalg.eigvalsh(got.matrix * unit * unit[:, None])[0] > 0.0
+@pytest.mark.parametrize("seed", range(3))
+def test_matrix_is_positive_however_much_the_photo_counts(seed: int) -> None:
+    problem, state = small_problem(seed, zoom=6)
+    problem = replace(problem, weight=np.full(len(problem.view), 1e6))
+    matrix = problem.normal_equations(state).matrix
+    unit = 1.0 / np.sqrt(matrix.diagonal())
+    assert np.linalg.eigvalsh(matrix * unit * unit[:, None])[0] > -1e-13
+
+
+@pytest.mark.kernels
+def test_sums_of_light_and_albedo() -> None:
+    """The gradient's parts, and the displayed values' squared slopes, triangle by triangle."""
+    problem, state = small_problem(0)
+    view, appearance = problem.view, state.appearance
+    albedo, weight = view.surface.albedo.reflectance(appearance.coefficients, view.albedo_rows), problem.weight
+    sums = (np.empty((len(view.triangles), 3, 9)), np.empty((len(view.triangles), 3, 3)), np.empty_like(view.triangles, float))
+    _kernels.appearance_sums(
+        (0, len(view.triangles)), view.mesh, view.samples, view.colours, albedo, appearance.light, weight, sums
+    )
+    functions, rho = basis(view.normals), view.of_samples(albedo)
+    shading = functions @ appearance.light
+    value, slope = displayed(rho * shading)
+    by_linear = weight[:, None] * slope * (value - view.colours)
+    expected = (
+        np.einsum("mk,mp->mkp", by_linear * rho, functions),
+        np.einsum("mc,mk->mck", view.barycentric, by_linear * shading),
+        weight[:, None] * slope**2,
+    )
+    for got, values in zip(sums, expected, strict=True):
+        assert_close(got, np.add.reduceat(values, view.first[:-1], axis=0), 1e-12)
 
 
 @pytest.mark.kernels

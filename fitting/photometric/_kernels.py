@@ -109,10 +109,40 @@ def add_modes(modes, coefficients, rows, values):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def appearance_design(corners, barycentric, functions, by_shading, by_albedo, modes, design):
-    """Write the derivative (n, 3, 27 + A) of displayed values by light, channel by channel, and albedo to `design`.
+def appearance_sums(triangles_range, mesh, samples, colours, albedo, light, weight, sums):
+    """Write what light and albedo need of each triangle's samples where the view was made.
 
-    corners (n, 3): the rows of `modes` (V, 3, A) that a sample lies between; functions (n, 9); by_shading, by_albedo
+    With e = w tau (value - colour), tau the slope of the displayed value: sums = (sum e rho f (T, 3, 9),
+    sum b_i e shading (T, 3 corners, 3 channels), sum w tau^2 (T, 3)). colours (M, 3) sRGB; the rest as in `residuals`.
+    """
+    triangles, first, _ = mesh
+    barycentric, normals = samples
+    by_light, by_corner, squares = sums
+    at_corners = np.empty((3, 3))
+    for t in range(triangles_range[0], triangles_range[1]):
+        _corner_values(albedo, triangles[t], at_corners)
+        by_light[t], by_corner[t], squares[t] = 0.0, 0.0, 0.0
+        for m in range(first[t], first[t + 1]):
+            f = shading_basis(normals[m, 0], normals[m, 1], normals[m, 2])
+            i, j, n = barycentric[m, 0], barycentric[m, 1], barycentric[m, 2]
+            for k in range(3):
+                rho = i * at_corners[0, k] + j * at_corners[1, k] + n * at_corners[2, k]
+                shading = _shading(f, light, k)
+                value, tau = displayed(rho * shading)
+                error = weight[m] * tau * (value - colours[m, k])
+                squares[t, k] += weight[m] * tau * tau
+                for p in range(9):
+                    by_light[t, k, p] += error * rho * f[p]
+                by_corner[t, 0, k] += i * error * shading
+                by_corner[t, 1, k] += j * error * shading
+                by_corner[t, 2, k] += n * error * shading
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def appearance_design(corners, barycentric, functions, by_shading, by_albedo, modes, design):
+    """Write the derivative (n, 3, 27 + A) of values by light, channel by channel, and albedo to `design`.
+
+    corners (n, 3): the rows of `modes` (V, 3, A) that a point lies between; functions (n, 9); by_shading, by_albedo
     (n, 3): the values' derivatives.
     """
     for m in range(len(corners)):
@@ -249,8 +279,8 @@ def _shading_gradient(x, y, z, light, k):
 def _sample_derivatives(photo, window, corners, shift, weights, normal_start, albedo, light, work, slopes):
     """Write per channel (residual, d/du, d/dv, d/dn_x, d/dn_y, d/dn_z) of one sample to `work` (3, 6).
 
-    (u, v) is where the sample lies in the image, n its triangle's normal; albedo: (3, 3) of the corners. `slopes`
-    (3, 2) receives the residual's derivatives by the shading and by the albedo. Returns the nine shading functions.
+    (u, v) is where the sample lies in the image, n its triangle's normal; albedo: (3, 3) of the corners. `slopes` (3,)
+    receives the displayed values' derivatives by linear light.
     """
     row, column, down, along = _pixel(corners, weights, window[3], window[4])
     x, y, z, shrink = _carried(normal_start, shift)
@@ -264,15 +294,14 @@ def _sample_derivatives(photo, window, corners, shift, weights, normal_start, al
         upper, lower = here + along * (right - here), below + along * (corner - below)
         gx, gy, gz = _shading_gradient(x, y, z, light, k)
         radial = gx * x + gy * y + gz * z
-        slopes[k, 0], slopes[k, 1] = -slope * rho, -slope * shading
-        gain = slopes[k, 0] * shrink
+        slopes[k] = slope
+        gain = -slope * rho * shrink
         work[k, 0] = upper + down * (lower - upper) - value
         work[k, 1] = window[0] * ((1.0 - down) * (right - here) + down * (corner - below))
         work[k, 2] = window[0] * (lower - upper)
         work[k, 3] = gain * (gx - radial * x)
         work[k, 4] = gain * (gy - radial * y)
         work[k, 5] = gain * (gz - radial * z)
-    return f
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
@@ -284,8 +313,11 @@ def _corner_values(values, triangle, at_corners):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def triangle_sums(triangles_range, photo, window, points, mesh, samples, albedo, light, weight, blocks, vectors):
-    """Write sum w g g^T (T, 45) and sum w g r (T, 9) of the triangles in the range; weight (M,), the rest as above.
+def triangle_sums(triangles_range, photo, window, points, mesh, samples, albedo, light, weight, sums):
+    """Write sums over each triangle's samples for the triangles in the range; weight (M,), the other inputs as above.
+
+    sums = (blocks (T, 45), vectors (T, 9), pulls (T, 3, 9)): sum w g g^T and sum w g r over all channels, and per
+    channel sum w tau g, where tau is the slope of the displayed value.
 
     A sample's derivative by its triangle's corners is g = E z with z = (b_0 (u, v), b_1 (u, v), b_2 (u, v), n), where
     u, v and n stand for the derivatives by them: the sums over samples are taken of z, and E, which holds the normal's
@@ -293,15 +325,18 @@ def triangle_sums(triangles_range, photo, window, points, mesh, samples, albedo,
     """
     triangles, first, flat_start = mesh
     barycentric, normal_start = samples
+    blocks, vectors, pulls = sums
     flat, at_corners = np.empty(3), np.empty((3, 3))
-    work, slopes, turn = np.empty((3, 6)), np.empty((3, 2)), np.empty((3, 9))
-    sums = (np.empty((3, 6)), np.empty((3, 6)), np.empty(6), np.empty(9))
+    work, slopes, turn = np.empty((3, 6)), np.empty(3), np.empty((3, 9))
+    of_triangle = (np.empty((3, 6)), np.empty((3, 6)), np.empty(6), np.empty(9), np.empty((3, 9)))
     room = (np.empty((6, 9)), np.empty((3, 9)), np.empty((9, 9)))
     for t in range(triangles_range[0], triangles_range[1]):
         triangle = triangles[t]
         corners, shift = _prepared(points, triangle, flat_start[t], window, flat)
         _corner_values(albedo, triangle, at_corners)
-        sums[0][:], sums[1][:], sums[2][:], sums[3][:] = 0.0, 0.0, 0.0, 0.0
+        for part in of_triangle[:2]:
+            part[:] = 0.0
+        of_triangle[2][:], of_triangle[3][:], of_triangle[4][:] = 0.0, 0.0, 0.0
         for m in range(first[t], first[t + 1]):
             if weight[m] == 0.0:
                 continue
@@ -309,15 +344,18 @@ def triangle_sums(triangles_range, photo, window, points, mesh, samples, albedo,
             _sample_derivatives(
                 photo, window, corners, shift, b, normal_start[m], at_corners, light, work, slopes
             )  # fmt: skip
-            _add_sample(work, b, weight[m], sums)
+            _add_sample(work, slopes, b, weight[m], of_triangle)
         _normal_derivative(points, triangle, flat, turn)
-        _to_corners(sums, turn, room, blocks[t], vectors[t])
+        _to_corners(of_triangle, turn, room, blocks[t])
+        _moment_to_corners(of_triangle[3], turn, vectors[t])
+        for k in range(3):
+            _moment_to_corners(of_triangle[4][k], turn, pulls[t, k])
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _add_sample(work, b, w, sums):
-    """Add a sample to the sums: of w b_i b_j times (uu, uv, vv), w b_i times (u n, v n), w n n^T, and w z r."""
-    places, mixed, normals, moment = sums
+def _add_sample(work, slopes, b, w, sums):
+    """Add a sample to the sums: of w b_i b_j times (uu, uv, vv), w b_i times (u n, v n), w n n^T, w z r, and w tau z."""
+    places, mixed, normals, moment, pulls = sums
     uu, uv, vv = 0.0, 0.0, 0.0
     ux, uy, uz, vx, vy, vz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     xx, xy, xz, yy, yz, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -329,6 +367,13 @@ def _add_sample(work, b, w, sums):
         ux, uy, uz = ux + u * x, uy + u * y, uz + u * z
         vx, vy, vz = vx + v * x, vy + v * y, vz + v * z
         xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
+        tau, pull = w * slopes[k], pulls[k]
+        for i in range(3):
+            pull[2 * i] += tau * b[i] * u
+            pull[2 * i + 1] += tau * b[i] * v
+        pull[6] += tau * x
+        pull[7] += tau * y
+        pull[8] += tau * z
     pairs = (w * b[0] * b[0], w * b[0] * b[1], w * b[0] * b[2], w * b[1] * b[1], w * b[1] * b[2], w * b[2] * b[2])
     for n in range(6):
         places[0, n] += pairs[n] * uu
@@ -356,12 +401,22 @@ def _add_sample(work, b, w, sums):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def _to_corners(sums, turn, room, block, vector):
-    """Write E Z E^T, packed, and E m, where Z = sum w z z^T and m = sum w z r come as `_add_sample` left them.
+def _moment_to_corners(moment, turn, vector):
+    """Write E m (9,) of a sum m (9,) of z's multiples."""
+    for i in range(9):
+        vector[i] = turn[0, i] * moment[6] + turn[1, i] * moment[7] + turn[2, i] * moment[8]
+    for i in range(3):
+        vector[3 * i] += moment[2 * i]
+        vector[3 * i + 1] += moment[2 * i + 1]
+
+
+@njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
+def _to_corners(sums, turn, room, block):
+    """Write E Z E^T, packed, where Z = sum w z z^T comes as `_add_sample` left it.
 
     With Z in parts of places p and normals n, E Z E^T = Z_pp + (H + H^T),  H = Z_pn N + 1/2 N^T Z_nn N.
     """
-    places, mixed, normals, moment = sums
+    places, mixed, normals, _, _ = sums
     by_place, by_normal, half = room
     xx, xy, xz, yy, yz, zz = normals[0], normals[1], normals[2], normals[3], normals[4], normals[5]
     for j in range(9):
@@ -374,12 +429,10 @@ def _to_corners(sums, turn, room, block, vector):
         by_normal[2, j] = 0.5 * (xz * x + yz * y + zz * z)
     for i in range(9):
         x, y, z = turn[0, i], turn[1, i], turn[2, i]
-        vector[i] = x * moment[6] + y * moment[7] + z * moment[8]
         for j in range(9):
             half[i, j] = x * by_normal[0, j] + y * by_normal[1, j] + z * by_normal[2, j]
     for i in range(3):
         for axis in range(2):
-            vector[3 * i + axis] += moment[2 * i + axis]
             for j in range(9):
                 half[3 * i + axis, j] += by_place[2 * i + axis, j]
     n = 0
@@ -399,44 +452,28 @@ def _to_corners(sums, turn, room, block, vector):
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
-def triangle_cross(triangles_range, photo, window, points, mesh, samples, albedo, light, weight, modes, cross):
-    """Write sum w g h^T (T, 9, 27 + A): h is the residual's derivative by light (channel by channel) and albedo.
+def triangle_cross(triangles_range, pulls, triangles, centres, by_shading, by_albedo, modes, cross):
+    """Write sum w g h^T (T, 9, 27 + A) of the triangles in the range, h = -tau (by_shading f, by_albedo modes).
 
-    modes (V, 3, A): the albedo's change per unit of each coefficient.
+    pulls: as `triangle_sums` left them; centres = (barycentric (T, 3), functions f (T, 9)); by_shading, by_albedo
+    (T, 3); modes (V, 3, A): the albedo's change per unit of each coefficient.
     """
-    triangles, first, flat_start = mesh
-    barycentric, normal_start = samples
-    flat, at_corners = np.empty(3), np.empty((3, 3))
-    g, h = np.empty(9, cross.dtype), np.empty(9 + modes.shape[2], cross.dtype)
-    work, slopes, turn = np.empty((3, 6)), np.empty((3, 2)), np.empty((3, 9))
+    barycentric, functions = centres
+    h = np.empty(9 + modes.shape[2], cross.dtype)
     for t in range(triangles_range[0], triangles_range[1]):
-        triangle = triangles[t]
-        corners, shift = _prepared(points, triangle, flat_start[t], window, flat)
-        _corner_values(albedo, triangle, at_corners)
-        _normal_derivative(points, triangle, flat, turn)
         cross[t] = 0.0
-        for m in range(first[t], first[t + 1]):
-            if weight[m] == 0.0:
-                continue
-            weights = (barycentric[m, 0], barycentric[m, 1], barycentric[m, 2])
-            f = _sample_derivatives(
-                photo, window, corners, shift, weights, normal_start[m], at_corners, light, work, slopes
-            )  # fmt: skip
-            for k in range(3):
-                for i in range(9):
-                    g[i] = turn[0, i] * work[k, 3] + turn[1, i] * work[k, 4] + turn[2, i] * work[k, 5]
-                for i in range(3):
-                    g[3 * i] += weights[i] * work[k, 1]
-                    g[3 * i + 1] += weights[i] * work[k, 2]
-                by_shading, by_albedo = weight[m] * slopes[k, 0], weight[m] * slopes[k, 1]
+        i, j, n = barycentric[t, 0], barycentric[t, 1], barycentric[t, 2]
+        for k in range(3):
+            for p in range(9):
+                h[p] = -by_shading[t, k] * functions[t, p]
+            a, b, c = modes[triangles[t, 0], k], modes[triangles[t, 1], k], modes[triangles[t, 2], k]
+            x, y, z = -by_albedo[t, k] * i, -by_albedo[t, k] * j, -by_albedo[t, k] * n
+            x, y, z = modes.dtype.type(x), modes.dtype.type(y), modes.dtype.type(z)
+            for q in range(modes.shape[2]):
+                h[9 + q] = x * a[q] + y * b[q] + z * c[q]
+            for corner in range(9):
+                pull, row = cross.dtype.type(pulls[t, k, corner]), cross[t, corner]
                 for p in range(9):
-                    h[p] = by_shading * f[p]
-                a, b, c = modes[triangle[0], k], modes[triangle[1], k], modes[triangle[2], k]
+                    row[9 * k + p] += pull * h[p]
                 for q in range(modes.shape[2]):
-                    h[9 + q] = by_albedo * (weights[0] * a[q] + weights[1] * b[q] + weights[2] * c[q])
-                for i in range(9):
-                    row = cross[t, i]
-                    for p in range(9):
-                        row[9 * k + p] += g[i] * h[p]
-                    for q in range(modes.shape[2]):
-                        row[27 + q] += g[i] * h[9 + q]
+                    row[27 + q] += pull * h[9 + q]

@@ -11,13 +11,15 @@ the albedo's prior fixes its own.
 """
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...models.arrays import read_only
 from ...models.colour import srgb_to_linear
 from ...render.spherical_harmonics import basis, estimate_lighting
-from ._kernels import appearance_design
+from ._kernels import appearance_design, appearance_sums
 from .view import View
 
 Array = NDArray[np.float64]
@@ -37,16 +39,15 @@ class Appearance:
     ambient: float  # the unit of the light's prior
 
     @property
+    def light_precision(self) -> Array:
+        """Prior precision (27, 27) of the light."""
+        return _light_precision() / self.ambient**2
+
+    @property
     def precision(self) -> Array:
         """Prior precision (27 + A, 27 + A) of the stacked coefficients."""
-        size = len(self.coefficients)
-        matrix = np.eye(27 + size)
-        mean = np.full((3, 3), 1.0 / 3.0)
-        for k, band in enumerate(_BANDS):
-            rows = np.array([k, 9 + k, 18 + k])
-            # The mean m of three numbers contributes (m / sigma)^2: a third of mean @ x / sigma^2.
-            tied = mean / (3.0 * (BAND_SIGMA[band] * self.ambient) ** 2)
-            matrix[np.ix_(rows, rows)] = tied + (np.eye(3) - mean) / (CHROMA_SIGMA[band] * self.ambient) ** 2
+        matrix = np.eye(27 + len(self.coefficients))
+        matrix[:27, :27] = self.light_precision
         return matrix
 
     @property
@@ -57,17 +58,16 @@ class Appearance:
     @property
     def energies(self) -> dict[str, float]:
         """Priors in nats."""
-        x, precision = self.stacked, self.precision
+        light = self.light.T.ravel()
         return {
-            "lighting": float(0.5 * x[:27] @ precision[:27, :27] @ x[:27]),
+            "lighting": float(0.5 * light @ self.light_precision @ light),
             "albedo": float(0.5 * self.coefficients @ self.coefficients),
         }
 
     @property
     def energy(self) -> float:
         """Both priors, nats."""
-        x = self.stacked
-        return float(0.5 * x @ self.precision @ x)
+        return sum(self.energies.values())
 
     def moved(self, step: Array) -> "Appearance":
         """Return the appearance at `step` (27 + A,) from this one."""
@@ -76,17 +76,29 @@ class Appearance:
         )  # fmt: skip
 
 
+@cache
+def _light_precision() -> Array:
+    """Return the prior precision (27, 27) of a light whose ambient part is one."""
+    matrix, mean = np.zeros((27, 27)), np.full((3, 3), 1.0 / 3.0)
+    for k, band in enumerate(_BANDS):
+        rows = np.array([k, 9 + k, 18 + k])
+        # The mean m of three numbers contributes (m / sigma)^2: a third of mean @ x / sigma^2.
+        tied = mean / (3.0 * BAND_SIGMA[band] ** 2)
+        matrix[np.ix_(rows, rows)] = tied + (np.eye(3) - mean) / CHROMA_SIGMA[band] ** 2
+    return read_only(matrix)
+
+
 def first_appearance(view: View) -> Appearance:
-    """Return the light that suits the model's mean albedo, robustly."""
-    albedo_basis = view.surface.albedo
-    coefficients = np.zeros(albedo_basis.size)
-    colours = srgb_to_linear(view.colours)
-    albedo = view.of_samples(albedo_basis.reflectance(coefficients, view.albedo_rows))
-    functions, weights = basis(view.normals), np.ones(len(view))
+    """Return the light that suits the model's mean albedo, robustly, from the triangles' mean colours."""
+    albedo_basis, (_, normals, functions) = view.surface.albedo, view.centres
+    coefficients, counts = np.zeros(albedo_basis.size), np.diff(view.first).astype(np.float64)
+    albedo = view.of_centres(albedo_basis.reflectance(coefficients, view.albedo_rows))
+    colours = np.add.reduceat(srgb_to_linear(view.colours), view.first[:-1], axis=0) / counts[:, None]
+    weights = counts
     for _ in range(3):
-        light = estimate_lighting(view.normals, albedo, colours, weights=weights, ridge=1e-2)
+        light = estimate_lighting(normals, albedo, colours, weights=weights, ridge=1e-2)
         distance = np.linalg.norm(colours - albedo * (functions @ light), axis=1)
-        weights = 1.0 / (1.0 + (distance / (1.5 * np.median(distance) + 1e-6)) ** 2)
+        weights = counts / (1.0 + (distance / (1.5 * np.median(distance) + 1e-6)) ** 2)
     return Appearance(light, coefficients, max(float((functions @ light).mean() / functions[0, 0]), 1e-2))
 
 
@@ -105,32 +117,40 @@ def refined(view: View, appearance: Appearance, weights: Array, *, deviation: bo
 def appearance_equations(view: View, appearance: Appearance, weights: Array) -> tuple[Array, Array]:
     """Return matrix (27 + A, 27 + A) and gradient (27 + A,) of light and albedo, priors included, at the view's state.
 
-    weights (M,) of the samples, per sRGB unit squared. The matrix is had from `View.sparse`, the gradient from all.
+    weights (M,) of the samples, per sRGB unit squared. The gradient is exact; the matrix takes shading functions and
+    albedo from the middle of each triangle's samples.
     """
-    albedo_basis, rows = view.surface.albedo, view.albedo_rows
-    albedo = view.of_samples(albedo_basis.reflectance(appearance.coefficients, rows))
-    functions = basis(view.normals)
-    shading = functions @ appearance.light
-    value, slope = displayed(albedo * shading)
-    by_shading, by_albedo = slope * albedo, slope * shading
-    residual = weights[:, None] * (value - view.colours)
-    at_vertices = view.to_vertices(by_albedo * residual)
-    modes = albedo_basis.modes[rows]
+    albedo_basis, modes, count = view.surface.albedo, view.appearance_modes, len(view.triangles)
+    reflectance = albedo_basis.reflectance(appearance.coefficients, view.albedo_rows)
+    by_light, by_corner, squares = np.empty((count, 3, 9)), np.empty((count, 3, 3)), np.empty((count, 3))
+    appearance_sums(
+        (0, count), view.mesh, view.samples, view.colours, reflectance, appearance.light, weights,
+        (by_light, by_corner, squares),
+    )  # fmt: skip
+    at_vertices = view.to_vertices(by_corner)
     gradient = np.concatenate([
-        (functions.T @ (by_shading * residual)).T.ravel(),
-        at_vertices.ravel() @ modes.reshape(-1, albedo_basis.size).astype(np.float64),
+        by_light.sum(axis=0).ravel(),
+        at_vertices.ravel().astype(modes.dtype) @ modes.reshape(at_vertices.size, albedo_basis.size),
     ])  # fmt: skip
-    chosen, factor = view.sparse
-    root = np.sqrt(factor * weights[chosen])[:, None]
+    root = np.sqrt(squares)
+    by_shading, by_albedo = linear_slopes(view, appearance.light, reflectance)
     size = 27 + albedo_basis.size
-    design = np.empty((len(chosen), 3, size), np.promote_types(modes.dtype, view.basis.dtype))
+    design = np.empty((count, 3, size), modes.dtype)
     appearance_design(
-        view.corners[chosen], view.barycentric[chosen], functions[chosen],
-        root * by_shading[chosen], root * by_albedo[chosen], modes, design,
+        view.triangles, view.centres.barycentric, view.centres.functions, root * by_shading, root * by_albedo, modes,
+        design,
     )  # fmt: skip
     stacked, precision = design.reshape(-1, size), appearance.precision
     matrix = (stacked.T @ stacked).astype(np.float64) + precision
     return matrix, gradient + precision @ appearance.stacked
+
+
+def linear_slopes(view: View, light: Array, reflectance: Array) -> tuple[Array, Array]:
+    """Return the derivatives (T, 3) of linear values by shading and by albedo, in the middle of each triangle's samples.
+
+    reflectance (V, 3): of the view's vertices.
+    """
+    return view.of_centres(reflectance), view.centres.functions @ light
 
 
 def displayed(linear: Array) -> tuple[Array, Array]:

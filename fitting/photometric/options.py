@@ -13,7 +13,7 @@ class PhotometricOptions:
     """Options of the photometric stage."""
 
     face_sizes: tuple[float, ...] = (40.0, 80.0)  # px, the face's size in each level of the pyramid, coarse to fine
-    rounds: int = 6  # renderings per level, each followed by a Gauss-Newton step
+    rounds: int = 4  # renderings per level, each followed by a Gauss-Newton step
     tolerance: float = 0.2  # nats: a level ends when a step after a fresh rendering promises less than this
     min_cosine: float = 0.25  # of the angle between normal and view: what is seen more edge-on does not count
     degrees_of_freedom: float = 4.0  # of Student's t distribution of the errors: less is more robust

@@ -10,6 +10,7 @@ covers a face covers connected parts of it: log p / q, clipped, is averaged over
 """
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from .view import View
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 BINS = 16  # of the histogram, per channel
 UNIFORM = 0.5  # share of the uniform density in q
@@ -43,51 +45,57 @@ def background_density(view: View, margin: float) -> Array:
     return UNIFORM + (1.0 - UNIFORM) * density
 
 
-def skin_probability(view: View, residual: Array, sigma: float, degrees: float, density: Array, size: float) -> Array:
-    """Return gamma (M,) of the samples.
+@dataclass(frozen=True, eq=False)
+class SkinMixture:
+    """What a view's pixels may show, skin or anything else; all that does not change with the fit is had once."""
 
-    residual (M, 3), sRGB units; sigma: of a channel; degrees: of freedom of p; density: q as above; size: the face's
-    in the level, px.
+    view: View
+    degrees: float  # of freedom of p
+    log_odds: Array  # (M,) log pi / (1 - pi)
+    log_other: Array  # (M,) log q of each sample's pixel
+    radius: float  # px, standard deviation of the neighbourhood
+    neighbours: Floats  # (M,) how much of each sample's neighbourhood is sampled
+
+    def probability(self, square: Floats, sigma: float) -> Array:
+        """Return gamma (M,) from the samples' |r|^2 (M,), sRGB units squared, and a channel's sigma."""
+        ratio = np.clip(self._log_skin(square, sigma) - self.log_other, -CLIP, CLIP)
+        odds = self.log_odds + _blurred(self.view, ratio, self.radius) / self.neighbours
+        return 1.0 / (1.0 + np.exp(-odds))
+
+    def energy(self, square: Floats, sigma: float) -> Array:
+        """Return log(p(0) / (pi p(r) + (1 - pi) q(c))) (M,), nats: what each sample costs, skin or not.
+
+        Unlike the solver's energy it does not fall by calling more pixels outliers, so that states can be compared.
+        """
+        best = self._log_skin(np.zeros(1), sigma)
+        log_skin = self._log_skin(square, sigma) - np.logaddexp(0.0, -self.log_odds)
+        return best - np.logaddexp(log_skin, self.log_other - np.logaddexp(0.0, self.log_odds))
+
+    def _log_skin(self, square: Floats, sigma: float) -> Floats:
+        """Return log p (M,): Student's t in three dimensions (Kotz & Nadarajah, Multivariate t Distributions, 2004)."""
+        nu = self.degrees
+        scale = math.lgamma(0.5 * (nu + 3.0)) - math.lgamma(0.5 * nu) - 1.5 * math.log(nu * math.pi)
+        return scale - 3.0 * math.log(sigma) - 0.5 * (nu + 3.0) * np.log1p(square / (nu * sigma**2))
+
+
+def skin_mixture(view: View, degrees: float, density: Array, size: float) -> SkinMixture:
+    """Return the mixture of a view.
+
+    degrees: of freedom of p; density: q as `background_density` gives it; size: the face's in the level, px.
     """
     prior = view.of_samples(view.surface.prior[view.vertices])
-    ratio = np.clip(_log_skin(residual, sigma, degrees) - _log_other(view, density), -CLIP, CLIP)
-    odds = np.log(prior / (1.0 - prior)) + _smoothed(view, ratio, SMOOTHNESS * size)
-    return 1.0 / (1.0 + np.exp(-odds))
+    log_odds = np.log(prior / (1.0 - prior))
+    log_other = np.log(density).ravel()[_bins(view.level.photo.reshape(-1, 3)[view.pixels])]
+    neighbours = np.maximum(_blurred(view, np.ones(len(view), np.float32), SMOOTHNESS * size), 1e-6)
+    return SkinMixture(view, degrees, log_odds, log_other, SMOOTHNESS * size, neighbours)
 
 
-def mixture_energy(view: View, residual: Array, sigma: float, degrees: float, density: Array) -> Array:
-    """Return log(p(0) / (pi p(r) + (1 - pi) q(c))) (M,), nats: what each sample costs, skin or not.
-
-    Unlike the solver's energy it does not fall by calling more pixels outliers, so that states can be compared.
-    """
-    prior = view.of_samples(view.surface.prior[view.vertices])
-    log_skin, log_other = _log_skin(residual, sigma, degrees), _log_other(view, density)
-    best = _log_skin(np.zeros((1, 3)), sigma, degrees)
-    return best - np.logaddexp(np.log(prior) + log_skin, np.log(1.0 - prior) + log_other)
-
-
-def _log_skin(residual: Array, sigma: float, degrees: float) -> Array:
-    """Return log p (M,): Student's t in three dimensions (Kotz & Nadarajah, Multivariate t Distributions, 2004)."""
-    scale = math.lgamma(0.5 * (degrees + 3.0)) - math.lgamma(0.5 * degrees) - 1.5 * math.log(degrees * math.pi)
-    square = np.einsum("mk,mk->m", residual, residual) / sigma**2
-    log_density: Array = scale - 3.0 * math.log(sigma) - 0.5 * (degrees + 3.0) * np.log1p(square / degrees)
-    return log_density
-
-
-def _log_other(view: View, density: Array) -> Array:
-    """Return log q (M,) of the samples' pixels."""
-    log_density: Array = np.log(density).ravel()[_bins(view.level.photo.reshape(-1, 3)[view.pixels])]
-    return log_density
-
-
-def _smoothed(view: View, values: Array, sigma: float) -> Array:
-    """Return the mean of values (M,) over each sample's neighbourhood of other samples."""
-    shape = view.level.photo.shape[:2]
-    sums, counts = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    sums.ravel()[view.pixels], counts.ravel()[view.pixels] = values, 1.0
-    near = cv2.GaussianBlur(sums, (0, 0), sigma).ravel()[view.pixels]
-    number = cv2.GaussianBlur(counts, (0, 0), sigma).ravel()[view.pixels]
-    return (near / np.maximum(number, 1e-6)).astype(np.float64)
+def _blurred(view: View, values: Floats, sigma: float) -> Floats:
+    """Return values (M,) at the samples' pixels, zero elsewhere, after a Gaussian blur."""
+    image = np.zeros(view.level.photo.shape[:2], np.float32)
+    image.ravel()[view.pixels] = values
+    blurred: Floats = cv2.GaussianBlur(image, (0, 0), sigma).ravel()[view.pixels]
+    return blurred
 
 
 def _bins(colours: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -25,8 +25,13 @@ Derivative. d r = grad photo . du - slope rho d(basis . light)/dn . dn, all of i
 n moves as its triangle's normal: so the normal equations of pose and shape, and their coupling to light and albedo, are
 had through the mesh (`mesh_assembly`). Light and albedo are solved for together with the rest, which is the same as
 eliminating them (variable projection; Golub & Pereyra, Inverse Problems 2003): taking turns with them was measured to
-need some eight times the steps. Since light and tone vary slowly over the face, their matrix and their coupling are had
-from an evenly spread part of the samples; energy and gradient are exact.
+need some eight times the steps. Since shading functions and albedo vary slowly over the face, their part of the matrix
+takes them from the middle of each triangle's samples: with tau the slope of the displayed value,
+
+    dr/d light = -tau rho_t f_t        dr/d b = -tau (f_t . light) modes_t
+
+so that sums per triangle of w tau g and of w tau^2 suffice. All parts of the matrix come from these same rows, which
+keeps it positive definite; energy and gradient are exact.
 """
 
 from collections.abc import Iterable
@@ -41,7 +46,7 @@ from ..gauss_newton import NormalEquations
 from ..landmark_problem import POSE, LandmarkProblem, PoseAndShape
 from ..mesh_assembly.equations import ProjectedEquations, TriangleSums, project
 from . import _kernels
-from .appearance import Appearance, appearance_equations
+from .appearance import Appearance, appearance_equations, linear_slopes
 from .view import View
 
 Array = NDArray[np.float64]
@@ -93,10 +98,13 @@ class PhotometricProblem:
         pose, appearance = state
         residual = self.residual(state)
         weight = self.sample_weights(residual)
-        photo = self._projected(state, weight)
+        if self.executor:
+            other = self.executor.submit(appearance_equations, self.view, appearance, weight)
+            photo, (own, slope) = self._projected(state, weight), other.result()
+        else:
+            photo, (own, slope) = self._projected(state, weight), appearance_equations(self.view, appearance, weight)
         assert photo.cross is not None
         points = self.landmarks.normal_equations(pose)
-        own, slope = appearance_equations(self.view, appearance, weight)
         matrix = np.block([[photo.matrix + points.matrix, photo.cross], [photo.cross.T, own]])
         gradient = np.concatenate([photo.gradient + points.gradient, slope])
         energy = self.photometric_energy(residual) + points.energy + appearance.energy
@@ -115,21 +123,18 @@ class PhotometricProblem:
 
     def _projected(self, state: FaceState, weight: Array) -> ProjectedEquations:
         """Return the photo's part of the normal equations of pose and shape, and their coupling to the appearance."""
-        view, dtype = self.view, self.view.basis.dtype
-        points = self._camera_points(state.pose)
-        modes = view.surface.albedo.modes[view.albedo_rows].astype(dtype, copy=False)
-        count = len(view.triangles)
+        view, dtype, (pose, appearance) = self.view, self.view.basis.dtype, state
+        points, modes, count = self._camera_points(pose), view.appearance_modes, len(view.triangles)
         blocks, vectors = np.empty((count, 45), dtype), np.empty((count, 9), dtype)
-        cross = np.empty((count, 9, 27 + modes.shape[2]), dtype)
-        self._share(_kernels.triangle_sums, state, points, weight, blocks, vectors)
-        chosen, factor = view.sparse
-        sparse = np.zeros(len(view))
-        sparse[chosen] = factor * weight[chosen]
-        self._share(_kernels.triangle_cross, state, points, sparse, modes, cross)
-        model_points = view.model_points(state.pose.coefficients)
+        pulls, cross = np.empty((count, 3, 9)), np.empty((count, 9, 27 + modes.shape[2]), dtype)
+        self._share(_kernels.triangle_sums, state, points, weight, (blocks, vectors, pulls))
+        reflectance = view.surface.albedo.reflectance(appearance.coefficients, view.albedo_rows)
+        slopes = linear_slopes(view, appearance.light, reflectance)
+        centres = view.centres.barycentric, view.centres.functions
+        _kernels.triangle_cross((0, count), pulls, view.triangles, centres, *slopes, modes, cross)
         return project(
-            view.pattern, TriangleSums(blocks, vectors, cross), view.basis, model_points,
-            state.pose.rotation, state.pose.scale, self.executor,
+            view.pattern, TriangleSums(blocks, vectors, cross), view.basis, view.model_points(pose.coefficients),
+            pose.rotation, pose.scale, self.executor,
         )  # fmt: skip
 
     def _residual(self, state: FaceState, points: Array) -> Array:

@@ -40,12 +40,13 @@ from .appearance import Appearance, first_appearance, refined
 from .correlation import integral_range
 from .levels import Level, make_level
 from .options import PhotometricOptions
-from .outliers import background_density, mixture_energy, skin_probability
+from .outliers import SkinMixture, background_density, skin_mixture
 from .problem import FaceState, PhotometricProblem
 from .surface import Surface, skin_surface
 from .view import make_view
 
 Array = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
 
 MIN_SAMPLES = 300
@@ -94,7 +95,7 @@ class _Round:
 
     problem: PhotometricProblem
     state: FaceState
-    density: Array  # of the colours around the head, see outliers.py
+    mixture: SkinMixture
 
 
 def fit_photometric_stage(
@@ -163,29 +164,29 @@ class _Run:
         if len(view) < MIN_SAMPLES:
             return None
         size = level.factor * self.scale * self.task.model.face_size
-        density = background_density(view, MARGIN * size)
         degrees = self.options.degrees_of_freedom
+        mixture = skin_mixture(view, degrees, background_density(view, MARGIN * size), size)
         landmarks = self.task.problem(self.scale, matching.match).robust(pose, LANDMARK_DEGREES)
         problem = PhotometricProblem(view, landmarks, np.ones(len(view)), MIN_SIGMA, degrees, self.executor)
         state = FaceState(pose, appearance or first_appearance(view))
-        problem = self._weighted(problem, problem.residual(state), density, size)
+        problem = self._weighted(problem, problem.residual(state), mixture, size)
         # The first time, hair and hands must be known for what they are before the face's own tone takes after them.
         for deviation in (False, False, True) if appearance is None else ():
             weights = problem.sample_weights(problem.residual(state))
             state = FaceState(pose, refined(view, state.appearance, weights, deviation=deviation))
-            problem = self._weighted(problem, problem.residual(state), density, size)
-        return _Round(problem, state, density)
+            problem = self._weighted(problem, problem.residual(state), mixture, size)
+        return _Round(problem, state, mixture)
 
     def _weighted(
-        self, problem: PhotometricProblem, residual: Array, density: Array, size: float
+        self, problem: PhotometricProblem, residual: Array, mixture: SkinMixture, size: float
     ) -> PhotometricProblem:
         """Return the problem with the scale and weights of the errors of a residual (M, 3), found in turns."""
-        view, degrees = problem.view, problem.degrees
-        square = np.einsum("mk,mk->m", residual, residual)
+        view, degrees, absolute = problem.view, problem.degrees, np.abs(residual.astype(np.float32))
+        square = np.einsum("mk,mk->m", absolute, absolute)
         gamma = np.ones(len(view))
         for _ in range(EXPECTATIONS):
-            sigma = _scale(residual, gamma)
-            gamma = skin_probability(view, residual, sigma, degrees, density, size)
+            sigma = _scale(absolute, gamma)
+            gamma = mixture.probability(square, sigma)
         kappa = 1.0 / integral_range(view, residual, gamma * degrees / (degrees + square / sigma**2), size)
         return replace(problem, sigma=sigma, weight=kappa * gamma)
 
@@ -202,11 +203,12 @@ class _Run:
         return np.concatenate([places.min(axis=0) - margin, places.max(axis=0) + margin])
 
 
-def _scale(residual: Array, probability: Array) -> float:
-    """Return the scale of a channel's errors from the median absolute residual of the samples likely to be skin."""
+def _scale(absolute: Floats, probability: Array) -> float:
+    """Return the scale of a channel's errors from their median absolute value (M, 3) on the samples likely to be skin."""
     likely = probability > 0.5
-    chosen = residual[likely] if likely.sum() >= MIN_SAMPLES // 2 else residual
-    return max(1.4826 * float(np.median(np.abs(chosen))), MIN_SIGMA)
+    chosen = (absolute[likely] if likely.sum() >= MIN_SAMPLES // 2 else absolute).ravel()
+    middle = len(chosen) // 2
+    return max(1.4826 * float(np.partition(chosen, middle)[middle]), MIN_SIGMA)
 
 
 def _with_eyelids(task: LandmarkTask, image: Pixels, start: FaceParameters) -> LandmarkTask:
@@ -296,7 +298,7 @@ def _energies(last: _Round, there: _Round, split: int) -> dict[str, float]:
     """Return all terms in nats; the photometric one as if the errors' scale and number were the last round's."""
     problem, view, (pose, appearance) = last.problem, there.problem.view, there.state
     residual = there.problem.residual(there.state)
-    cost = mixture_energy(view, residual, problem.sigma, problem.degrees, there.density)
+    cost = there.mixture.energy(np.einsum("mk,mk->m", residual, residual), problem.sigma)
     photometric = problem.weight.max(initial=0.0) * len(problem.view) * float(cost.mean())
     return {"photometric": photometric} | energy_terms(there.problem.landmarks, pose, split) | appearance.energies
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ...render.cameras import ScaledOrthographic
 from ...render.normals import vertex_normals
 from ...render.rasterizer import rasterize
+from ...render.spherical_harmonics import basis
 from ..landmark_problem import PoseAndShape
 from ..mesh_assembly._kernels import stable_order
 from ..mesh_assembly.equations import MeshPattern
@@ -32,8 +33,13 @@ Array = NDArray[np.float64]
 RANGES, RANGE = 8, 4000
 """Most ranges of triangles that threads share, and the samples of one: fewer are not worth a thread's attention."""
 
-SPARSE = 5000
-"""Number of samples that what varies slowly over the face is had from."""
+
+class Centres(NamedTuple):
+    """One point per triangle (T,), for what varies slowly over the face."""
+
+    barycentric: Array  # (T, 3)
+    normals: Array  # (T, 3) unit, camera frame
+    functions: Array  # (T, 9) the shading's, render/spherical_harmonics.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +94,21 @@ class View:
         return self.barycentric, self.normals
 
     @cached_property
-    def sparse(self) -> tuple[NDArray[np.intp], float]:
-        """Evenly spread samples (about SPARSE of them, or all), and how many each stands for.
+    def centres(self) -> "Centres":
+        """The middle of each triangle's samples."""
+        counts = np.diff(self.first)[:, None]
+        normals = np.add.reduceat(self.normals, self.first[:-1], axis=0)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+        return Centres(np.add.reduceat(self.barycentric, self.first[:-1], axis=0) / counts, normals, basis(normals))
 
-        A lattice of pixels: one more or fewer at the outline does not choose all others anew.
-        """
-        row, column = np.divmod(self.pixels, self.level.photo.shape[1])
-        step = max(1, round(len(self) / SPARSE))
-        chosen = np.flatnonzero((column + 2 * row) % step == 0)
-        return chosen, len(self) / max(len(chosen), 1)
+    def of_centres(self, values: Array) -> Array:
+        """Return values (V, ...) of the vertices, interpolated in the middle of each triangle's samples (T, ...)."""
+        return np.einsum("tc,tc...->t...", self.centres.barycentric, values[self.triangles])
+
+    @cached_property
+    def appearance_modes(self) -> NDArray[np.floating]:
+        """(V, 3, A) the albedo's modes at the vertices, in the precision of the equations."""
+        return self.surface.albedo.modes[self.albedo_rows].astype(self.basis.dtype, copy=False)
 
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Yield ranges of triangles with about as many samples each."""
@@ -119,12 +131,10 @@ class View:
         return np.einsum("mc,mc...->m...", self.barycentric, values[self.corners])
 
     def to_vertices(self, values: Array) -> Array:
-        """Return the sums (V, K) over samples of values (M, K) times their barycentrics: the transpose of the above."""
-        shares = self.barycentric[:, :, None] * values[:, None]
-        corners, count = self.corners.ravel(), len(self.vertices)
-        return np.stack(
-            [np.bincount(corners, shares[:, :, k].ravel(), count) for k in range(values.shape[1])], axis=1
-        )  # fmt: skip
+        """Return the sums (V, K) at the vertices of values (T, 3, K) at the triangles' corners."""
+        corners, count = self.triangles.ravel(), len(self.vertices)
+        columns = values.reshape(len(corners), -1).T
+        return np.stack([np.bincount(corners, column, count) for column in columns], axis=1)
 
 
 def make_view(surface: Surface, level: Level, state: PoseAndShape, min_cosine: float) -> View:
