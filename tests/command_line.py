@@ -20,13 +20,22 @@ class Run:
     err: str
 
 
-def run(*arguments: object) -> Run:
-    """Run `facefit fit` in this process, errors becoming exit statuses as in the console program."""
+def run(*arguments: object, compiled: bool = True) -> Run:
+    """Run `facefit fit` in this process, errors becoming exit statuses as in the console program.
+
+    `compiled`: as on a machine where it ran before, so that no line tells of the first run's compilation.
+    """
+    from facefit.apps.fit import command
     from facefit.apps.main import main
 
     out, err = io.StringIO(), io.StringIO()
     argv = ["facefit", "fit", *map(str, arguments)]
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sys, "argv", argv))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        if compiled:
+            stack.enter_context(mock.patch.object(command, "_compile", return_value={}))
         try:
             main()
             status = 0
