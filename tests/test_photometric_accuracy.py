@@ -4,7 +4,7 @@ The suite looks at a few of them, `make soak` at many. Faces are 110 to 220 px, 
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -19,6 +19,8 @@ from photometric_scenes import (
 )
 
 import facefit
+from facefit.fitting.initializers import InitializerInput
+from facefit.fitting.parameters import FaceParameters
 from facefit.models.morphable_model import MorphableModel
 
 OPTIONS = facefit.FitOptions(landmark_convention="semantic", landmark_sigma=0.02)
@@ -35,6 +37,17 @@ def pictures(model: MorphableModel, count: int) -> Iterator[tuple[Picture, np.ra
     for seed in range(count):
         rng = np.random.default_rng(seed)
         yield random_picture(model, rng), rng
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An initialiser that knows where to start."""
+
+    start: FaceParameters
+    name: str = "fixed"
+
+    def __call__(self, given: InitializerInput) -> FaceParameters:
+        return self.start
 
 
 def fitted(picture: Picture, options: facefit.FitOptions = OPTIONS) -> facefit.FitResult:
@@ -69,6 +82,10 @@ def test_pixels_bring_shape_and_expression_nearer_to_the_truth(
     assert_nearer(alone, [errors_of(picture, result) for picture, result in twenty])
 
 
+def test_no_photo_of_the_models_own_people_is_refused(twenty: list[tuple[Picture, facefit.FitResult]]) -> None:
+    assert all(result.stages[1].status.usable for _, result in twenty)
+
+
 def test_light_comes_from_where_it_does(twenty: list[tuple[Picture, facefit.FitResult]]) -> None:
     lit = [(dominant_direction(p.light), dominant_direction(r.lighting)) for p, r in twenty if r.lighting is not None]
     assert len(lit) >= 19
@@ -92,6 +109,24 @@ def test_wrong_landmarks_do_less_harm_with_pixels(model: MorphableModel) -> None
         wrong.append(errors_of(picture, fitted(picture)))
         alone.append(errors_of(picture, fitted(picture, LANDMARKS_ALONE)))
     assert (np.mean(wrong, axis=0) < 0.9 * np.mean(alone, axis=0)).all()
+
+
+@pytest.mark.soak
+def test_two_hundred_starts_ten_degrees_off(model: MorphableModel) -> None:
+    """Both stages from the mean face: none is refused, pose and expression end nearer to the truth by far."""
+    turns, weights = [], []
+    for picture, rng in pictures(model, 200):
+        start = picture.start(rng, 10.0)
+        result = facefit.fit(
+            picture.image, model, landmarks=picture.scene.landmarks, options=OPTIONS, initializer=Fixed(start)
+        )
+        assert result.stages[1].status.usable
+        assert result.camera is not None
+        turns.append(angle_between(result.camera.rotation, picture.scene.camera.rotation))
+        weights.append(errors_of(picture, result)[1])
+    assert np.median(turns) < 0.65
+    assert np.quantile(turns, 0.95) < 1.4
+    assert np.median(weights) < 0.085
 
 
 @pytest.mark.soak
