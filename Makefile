@@ -1,6 +1,6 @@
 # Developers' shortcuts. Nobody needs make to use facefit: bin/fit and bin/test do their own set-up.
 
-.PHONY: demo test soak bench lint links setup wheel default-model clean
+.PHONY: demo test soak bench lint links setup wheel default-model viewer clean
 
 PYTHON = .venv/bin/python -P
 
@@ -45,3 +45,10 @@ default-model: setup
 clean:
 	rm -rf .links build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# Rebuilds the script of viewer.html from apps/export/page/viewer.js and three.js; needs npm.
+viewer:
+	mkdir -p build/viewer
+	cp apps/export/page/package.json apps/export/page/viewer.js build/viewer/
+	cd build/viewer && npm install --silent --no-audit --no-fund --no-package-lock && npm run --silent build
+	mv build/viewer/viewer.bundle.js apps/export/page/viewer.bundle.js

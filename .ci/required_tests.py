@@ -3,7 +3,7 @@
 import sys
 from xml.etree import ElementTree as ET
 
-REQUIRED = ("FACEFIT_TEST_DATA", "OpenGL", "llvmpipe", "xvfb-run")
+REQUIRED = ("FACEFIT_TEST_DATA", "OpenGL", "llvmpipe", "xvfb-run", "chromium", "FACEFIT_NODE_MODULES")
 
 skipped = []
 for case in ET.parse(sys.argv[1]).iter("testcase"):

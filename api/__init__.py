@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .fitting.result_files import load_result, save
     from .fitting.results import FitResult, StageReport
     from .fitting.status import FitStatus
+    from .fitting.texture import make_texture
     from .models.errors import FacefitError
     from .models.morphable_model import MorphableModel
     from .models.store import load_model
@@ -45,6 +46,7 @@ __all__ = [
     "fit_landmarks",
     "load_model",
     "load_result",
+    "make_texture",
     "read_image",
     "render",
     "save",
@@ -66,6 +68,7 @@ _HOMES = {
     "fit_landmarks": "fitting.pipeline",
     "load_model": "models.store",
     "load_result": "fitting.result_files",
+    "make_texture": "fitting.texture",
     "read_image": "fitting.images",
     "save": "fitting.result_files",
 }

@@ -1,7 +1,7 @@
 """Results as files: one `.npz` without pickles, in which nested names are joined by dots.
 
 Arrays stand under their field's name and are absent where the field is None; the camera is `camera.kind`,
-`camera.rotation`, ...; texts are 0-d string arrays; `stages` and `provenance` are JSON texts; `schema` is the version.
+`camera.rotation`, ..., a texture likewise; texts are 0-d string arrays; `stages` and `provenance` are JSON texts; `schema` is the version.
 JSON knows no infinity: such numbers become the texts "inf", "-inf" and "nan".
 """
 
@@ -17,14 +17,17 @@ from numpy.typing import NDArray
 from ..models.archives import read_arrays
 from ..models.errors import InvalidInputError, OutputError
 from ..models.files import atomic_write
+from ..models.morphable_model import UVMap
 from ..render.cameras import Camera, Perspective, ScaledOrthographic
 from .results import FitResult, StageReport
 from .status import FitStatus
+from .texture import Texture
 
 SCHEMA = 1
 _CAMERAS = {camera.kind: camera for camera in (ScaledOrthographic, Perspective)}
 _NUMBERS = {"face_index": int, "detector_score": float, "quality": float}
 _TEXTS = ("message", "detector")
+_TEXTURE = ("photographed", "albedo", "confidence")
 
 
 def save(result: FitResult, path: str | Path) -> None:
@@ -42,6 +45,9 @@ def save(result: FitResult, path: str | Path) -> None:
         if item.name == "camera":
             arrays["camera.kind"] = value.kind
             arrays |= {f"camera.{part.name}": getattr(value, part.name) for part in fields(value)}
+        elif isinstance(value, Texture):
+            arrays |= {f"texture.{name}": getattr(value, name) for name in _TEXTURE}
+            arrays |= {f"texture.uv.{part.name}": getattr(value.uv, part.name) for part in fields(value.uv)}
         else:
             arrays[item.name] = value
     arrays = {name: _plain(name, value) for name, value in arrays.items()}
@@ -90,7 +96,8 @@ def _result(arrays: dict[str, NDArray[Any]]) -> FitResult:
         "status": FitStatus[str(arrays.pop("status"))],
         "stages": tuple(_stage(stage) for stage in json.loads(str(arrays.pop("stages")))),
         "provenance": json.loads(str(arrays.pop("provenance"))),
-        "camera": _camera({name: arrays.pop(name) for name in list(arrays) if name.startswith("camera.")}),
+        "camera": _camera(_part(arrays, "camera.")),
+        "texture": _texture(_part(arrays, "texture.")),
     }
     for name, value in arrays.items():
         if name in _TEXTS:
@@ -109,8 +116,18 @@ def _stage(parts: dict[str, Any]) -> StageReport:
     return StageReport(**parts | energies | {"status": FitStatus[parts["status"]]})
 
 
-def _camera(arrays: dict[str, NDArray[Any]]) -> Camera | None:
-    if not arrays:
+def _part(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Take the arrays whose names begin with `prefix` out, and return them under the rest of their names."""
+    return {name.removeprefix(prefix): arrays.pop(name) for name in list(arrays) if name.startswith(prefix)}
+
+
+def _camera(parts: dict[str, Any]) -> Camera | None:
+    if not parts:
         return None
-    parts = {name.removeprefix("camera."): value for name, value in arrays.items()}
-    return _CAMERAS[str(parts.pop("kind"))](**parts)  # type: ignore[arg-type]
+    return _CAMERAS[str(parts.pop("kind"))](**parts)
+
+
+def _texture(parts: dict[str, Any]) -> Texture | None:
+    if not parts:
+        return None
+    return Texture(uv=UVMap(**_part(parts, "uv.")), **parts)

@@ -10,7 +10,10 @@ from typing import Any
 from unittest import mock
 
 ASTRONAUT = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
-ALL_FILES = {"fit.npz", "mesh.obj", "overlay.png", "summary.json"}
+ALL_FILES = {
+    "fit.npz", "mesh.obj", "mesh.mtl", "texture.png", "mesh.glb", "viewer.html", "camera.json", "overlay.png",
+    "summary.json",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import trimesh
 from command_line import ALL_FILES, ASTRONAUT, Run, files, run, strict, summary
 from PIL import ExifTags, Image
 from rich.console import Console
+from scipy.spatial import KDTree
 
 import facefit
 from facefit.apps.fit import command
@@ -111,15 +112,64 @@ def test_the_summary_says_it_all(astronaut: Fitted) -> None:
         assert sum(stage["energy_after"].values()) < sum(stage["energy_before"].values())
     np.testing.assert_array_equal(told["lighting"], result.lighting)
     np.testing.assert_array_equal(told["albedo"], result.albedo)
-    assert set(told["seconds"]) == {"read", "detect", "landmark", "photometric", "draw", "write"}
+    assert set(told["seconds"]) == {"read", "detect", "landmark", "photometric", "draw", "texture", "write"}
     assert all(seconds >= 0.0 for seconds in told["seconds"].values())
 
 
 def test_the_mesh_is_the_fit(astronaut: Fitted) -> None:
+    """Corner by corner: vertices stand twice along the seams of the texture."""
     mesh = trimesh.load(astronaut.folder / "mesh.obj", process=False)
-    assert mesh.vertices.shape == astronaut.result.vertices.shape
-    np.testing.assert_allclose(mesh.vertices, astronaut.result.vertices, rtol=0.0, atol=1e-4)
-    np.testing.assert_array_equal(mesh.faces, astronaut.result.triangles)
+    result = astronaut.result
+    assert result.vertices is not None and result.triangles is not None
+    np.testing.assert_allclose(mesh.vertices[mesh.faces], result.vertices[result.triangles], rtol=0.0, atol=1e-4)
+    assert mesh.visual.uv.shape == (len(mesh.vertices), 2)
+    assert mesh.visual.material.image.size == (1024, 1024)
+
+
+def test_the_glb_is_the_fit(astronaut: Fitted) -> None:
+    """At rest, in metres; its weights make the expression of it."""
+    scene = trimesh.load(astronaut.folder / "mesh.glb")
+    (mesh,) = scene.geometry.values()
+    rest = facefit.load_model("default").vertices(astronaut.result.identity)
+    assert KDTree(1000.0 * mesh.vertices).query(rest)[0].max() < 1e-4
+
+
+def test_no_texture_leaves_meshes_plain(tmp_path: Path) -> None:
+    done = run(ASTRONAUT, "-o", tmp_path, "--texture", "none", "--formats", "obj,glb", "--stages", "landmark")
+    assert done.status == 0
+    assert files(tmp_path / "astronaut") == {"mesh.obj", "mesh.glb", "summary.json"}
+
+
+def test_pictures_that_the_call_asks_for(tmp_path: Path) -> None:
+    wanted = ("--relight", "left", "--expression", "jawOpen=0.6", "--formats", "texture,maps,ply")
+    done = run(ASTRONAUT, "-o", tmp_path, "--texture-size", "256", *wanted)
+    assert done.status == 0
+    folder = tmp_path / "astronaut"
+    assert files(folder) == {
+        "relit-left.png", "expression.png", "mesh.ply", "summary.json",
+        *(f"texture/{name}.png" for name in ("photographed", "albedo", "confidence")),
+        "maps/depth.png", "maps/normals.png", "maps/pncc.png", "maps/position_map.npy",
+    }  # fmt: skip
+    assert run(ASTRONAUT, "-o", tmp_path, "--formats", "npz", "--stages", "landmark").status == 0
+    assert files(folder) == {"fit.npz", "summary.json"}
+    assert not (folder / "maps").exists(), "nor an empty folder"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--relight", "moon"), "--relight: expected one or more of left,right,top,below,front,soft, got 'moon'"),
+        (("--expression", "jawOpn=1"), "such as jawOpen"),
+        (("--expression", "jawOpen=2"), "jawOpen: expected a number from 0 to 1"),
+        (("--texture-size", "5000"), "--texture-size"),
+        (("--texture", "blue"), "--texture"),
+    ],
+)
+def test_wrong_looks_are_refused(tmp_path: Path, arguments: tuple[str, str], sentence: str) -> None:
+    done = run(ASTRONAUT, "-o", tmp_path, *arguments)
+    assert done.status == 2
+    assert sentence in done.err.replace("\n", " ")
+    assert files(tmp_path) == set()
 
 
 def test_the_result_is_the_library_s(astronaut: Fitted, pixels: np.ndarray) -> None:
@@ -186,7 +236,7 @@ def test_one_bad_photo_among_good_ones_stops_nobody(tmp_path: Path, pixels: np.n
     done = run(*photos, "-o", tmp_path / "out", "--formats", "npz,obj")
     assert done.status == 3
     for name in names:
-        assert files(tmp_path / "out" / name) == ALL_FILES - {"overlay.png"}
+        assert files(tmp_path / "out" / name) == {"fit.npz", "mesh.obj", "mesh.mtl", "texture.png", "summary.json"}
     for name in ("bad", "missing"):
         assert files(tmp_path / "out" / name) == {"summary.json"}
         assert summary(tmp_path / "out" / name)["status"] == "BAD_INPUT"
@@ -211,7 +261,7 @@ def test_two_faces(tmp_path: Path, pixels: np.ndarray) -> None:
     assert (first["face_index"], second["face_index"]) == (0, 1)
     assert first["box"][0] < 280 < second["box"][0]
     assert first["camera"]["scale"] > second["camera"]["scale"]
-    ours = ALL_FILES - {"overlay.png"}
+    ours = {"fit.npz", "mesh.obj", "mesh.mtl", "texture.png", "summary.json"}
     assert files(tmp_path / "out" / "pair") == ours | {f"face-2/{name}" for name in ours}
 
     (tmp_path / "out/pair/face-2/note.txt").write_text("mine")
@@ -377,11 +427,15 @@ def test_compilation_is_shown_once(tmp_path: Path, points: np.ndarray, monkeypat
 
 
 def test_layers_agree_on_names() -> None:
-    from facefit.apps.fit.writers import FILES
+    from facefit.apps.export.lights import LAMPS
+    from facefit.apps.fit.exports import FILES, TEXTURED, WRITERS
     from facefit.fitting.landmarks import LandmarkConvention
     from facefit.fitting.options import STAGES
 
-    assert tuple(FILES) == command.FORMATS
+    assert tuple(FILES) == tuple(WRITERS) == (*command.FORMATS, "relight", "expression")
+    assert set(FILES) >= TEXTURED
+    assert set(command.USUAL.split(",")) <= set(command.FORMATS)
+    assert FILES["relight"] == tuple(f"relit-{name}.png" for name in LAMPS)
     assert tuple(command.STAGES.split(",")) == STAGES
     assert [c.value for c in command.Convention] == [c.value for c in LandmarkConvention]
 

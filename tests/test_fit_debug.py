@@ -97,5 +97,5 @@ def test_a_linked_folder_is_not_emptied(tmp_path: Path) -> None:
     (elsewhere / "photo.png").write_text("mine")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/debug").symlink_to(elsewhere)
-    write_face(tmp_path / "out", facefit.FitResult(facefit.FitStatus.NO_FACE, "no face"), None, ("npz",))
+    write_face(tmp_path / "out", None, ("npz",))
     assert (elsewhere / "photo.png").read_text() == "mine"

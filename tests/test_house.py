@@ -20,7 +20,10 @@ import facefit
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("models", "render", "fitting", "apps")
-HEAVY = {"dlib", "OpenGL", "glfw", "onnxruntime", "h5py", "scipy.io", "pillow_heif", "trimesh", "matplotlib", "torch"}
+HEAVY = {
+    "dlib", "OpenGL", "glfw", "onnxruntime", "h5py", "scipy.io", "pillow_heif", "trimesh", "matplotlib", "torch", "pygltflib",
+    "xatlas", "av",
+}  # fmt: skip
 
 
 def _python_files(*folders: str) -> list[Path]:

@@ -53,8 +53,19 @@ class ShadingName(StrEnum):
     WIRE = "wire"
 
 
-FORMATS = ("npz", "obj", "png")
-"""fit.npz, mesh.obj and overlay.png."""
+class TextureName(StrEnum):
+    """Which colours meshes carry."""
+
+    PHOTOGRAPHED = "photographed"
+    ALBEDO = "albedo"
+    NONE = "none"
+
+
+FORMATS = ("npz", "obj", "glb", "html", "camera", "png", "ply", "texture", "maps", "mat", "sheet", "turntable")
+"""What `--formats` may name; exports.py tells the files of each."""
+
+USUAL = "npz,obj,glb,html,camera,png"
+"""Formats that are written unless the call names others."""
 
 STAGES = "landmark,photometric"
 """All stages, as `fitting.options.STAGES` names them."""
@@ -82,7 +93,24 @@ def fit(
     ] = None,
     stages: Annotated[str, typer.Option(metavar="NAMES", help="Stages to run, separated by commas.")] = STAGES,
     faces: Annotated[Faces, typer.Option(help="Which faces of a photo to fit.")] = Faces.LARGEST,
-    formats: Annotated[str, typer.Option(metavar="NAMES", help="Files to write, separated by commas.")] = "npz,obj,png",
+    formats: Annotated[
+        str, typer.Option(metavar="NAMES", help=f"Files to write, separated by commas: {', '.join(FORMATS)}.")
+    ] = USUAL,
+    texture: Annotated[
+        TextureName, typer.Option(help="Colours of meshes: as photographed, or with the light taken out.")
+    ] = TextureName.PHOTOGRAPHED,
+    texture_size: Annotated[
+        int, typer.Option(min=256, max=4096, metavar="TEXELS", help="Side of the texture.")
+    ] = 1024,
+    turntable: Annotated[
+        bool, typer.Option("--turntable", help="Write turntable.mp4 too: the head turns, then the light.")
+    ] = False,
+    relight: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Show the face under other lights: left,right,top,below,...")
+    ] = None,
+    expression: Annotated[
+        str | None, typer.Option(metavar="WEIGHTS", help="Show another expression: jawOpen=0.6,eyeBlinkLeft=1")
+    ] = None,
     renderer: Annotated[RendererName, typer.Option(help="What draws the picture.")] = RendererName.AUTO,
     shading: Annotated[
         ShadingName, typer.Option(help="The picture's geometry: diffuse, glossy, or its triangles' edges.")
@@ -101,6 +129,7 @@ def fit(
     photos = _photos(images)
     _check_landmark_options(photos, landmarks, landmark_origin, faces)
     wanted = _names("formats", formats, FORMATS)
+    wanted += ("turntable",) * turntable + ("relight",) * (relight is not None) + ("expression",) * bool(expression)
     if landmark_sigma is not None and not 0.0 < landmark_sigma < math.inf:
         raise InvalidInputError(f"--landmark-sigma: expected a positive number, got {landmark_sigma}")
 
@@ -109,16 +138,21 @@ def fit(
     from ...fitting.dlib_detector import DlibDetector
     from ...fitting.landmark_files import read_landmarks
     from ...fitting.options import FitOptions
+    from ...fitting.texture import TextureOptions
     from ...models.store import load_model
     from ...render.renderer import make_renderer
+    from ..export.expressions import parse_expression
+    from ..export.glb import redistribution_warning
+    from ..export.lights import LAMPS
     from .job import Tools
     from .writers import output_folders, prepare_folder
 
     drawer = make_renderer(renderer)
     if shading not in drawer.shadings:
         raise InvalidInputError(f"--shading {shading}: expected the OpenGL renderer, got {drawer.name}")
+    face_model = load_model(model)
     tools = Tools(
-        model=load_model(model),
+        model=face_model,
         detector=DlibDetector(),
         renderer=drawer,
         shading=shading.value,
@@ -131,6 +165,10 @@ def fit(
         all_faces=faces is Faces.ALL,
         formats=wanted,
         debug=debug,
+        texture=None if texture is TextureName.NONE else TextureOptions(size=texture_size),
+        delit=texture is TextureName.ALBEDO,
+        lights=() if relight is None else _names("relight", relight, tuple(LAMPS)),
+        expression={} if expression is None else parse_expression(expression, face_model),
     )
     folders = output_folders(photos, out)
     for folder in folders:
@@ -138,6 +176,8 @@ def fit(
 
     shared = {"start": time.perf_counter() - started}
     errors = Console(stderr=True)
+    if {"glb", "html"} & set(wanted) and (warning := redistribution_warning(face_model)):
+        errors.print(f"facefit: {warning}", markup=False, highlight=False, soft_wrap=True)
     shared |= _compile(tools, errors, quiet or as_json)
     outcomes = list(_fit_all(photos, folders, tools, errors, progress=not (quiet or as_json), as_json=as_json))
     if not (quiet or as_json):

@@ -1,9 +1,9 @@
 """One photo from its file to its folder: read, find and fit its faces, draw them, write them."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from ...fitting.options import FitOptions
 from ...fitting.pipeline import fit, fit_faces
 from ...fitting.results import FitResult
 from ...fitting.status import FitStatus
+from ...fitting.texture import TextureOptions, make_texture
 from ...fitting.threads import single_threaded_blas
 from ...models.errors import ImageError, MissingDependencyError
 from ...models.morphable_model import MorphableModel
 from ...render.cameras import ScaledOrthographic
 from ...render.compositing import over
 from ...render.renderer import Renderer, Shading
+from .exports import TEXTURED, Face
 from .overlay import draw_overlay
 from .panels import draw_panels
 from .summary import describe, relative_error
@@ -42,6 +44,10 @@ class Tools:
     all_faces: bool
     formats: Sequence[str]
     debug: bool = False  # whether to write the picture's panels one by one
+    texture: TextureOptions | None = field(default_factory=TextureOptions)  # None: no file shows the photo's colours
+    delit: bool = False  # whether meshes carry the albedo instead of the colours as photographed
+    lights: Sequence[str] = ()  # to show the face under, by name
+    expression: Mapping[str, float] = field(default_factory=dict)  # to show the face with, weights by unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +114,8 @@ def warm_up(tools: Tools) -> None:
     for convention in ("contour", "semantic"):
         options = FitOptions(landmark_convention=convention)
         result = fit(picture, model, landmarks=points, options=options)
+    if tools.texture is not None:
+        make_texture(picture, result, model, tools.texture)
     draw_overlay(picture, result, model, tools.renderer, shading=tools.shading)
 
 
@@ -137,19 +145,29 @@ def _write(
 ) -> dict[str, Any]:
     """Write the files of one face and return its summary."""
     own = face_folder(folder, result.face_index)
-    overlay, panels = None, None
+    face, panels = None, None
     if image is not None and result.camera is not None and result.status.usable:
         look = image.pixels, result, tools.model, tools.renderer
+        overlay = None
         if "png" in tools.formats:
             with watch.time("draw"), single_threaded_blas():
                 overlay = draw_overlay(*look, _title(photo, result, tools), tools.shading)
         if tools.debug:
             with watch.time("draw"), single_threaded_blas():
                 panels = draw_panels(*look, Window.of_pixels(result.camera), tools.shading)
+        texture = None
+        if tools.texture is not None and TEXTURED.intersection(tools.formats):
+            with watch.time("texture"):
+                texture = make_texture(image.pixels, result, tools.model, tools.texture)
+        face = Face(
+            image.pixels, result, tools.model, shown(photo.name), overlay, texture, tools.delit, tools.lights,
+            tools.expression,
+        )  # fmt: skip
     with watch.time("write"):
-        files = write_face(own, result, overlay, tools.formats, panels)
+        files = write_face(own, face, tools.formats, panels)
     summary = {"photo": str(photo), "folder": str(own)} | describe(result, tools.model)
-    summary |= {"drawn_by": None if overlay is None and panels is None else tools.renderer.description}
+    drawn = panels is not None or (face is not None and face.overlay is not None)
+    summary |= {"drawn_by": tools.renderer.description if drawn else None}
     summary |= {"files": [*files, "summary.json"], "seconds": dict(watch.seconds)}
     write_summary(own, summary)
     return summary

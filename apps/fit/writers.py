@@ -1,6 +1,6 @@
 """The files of one photo, in a folder of its own.
 
-    out/photo/          fit.npz  mesh.obj  overlay.png  summary.json     the largest face
+    out/photo/          fit.npz  mesh.obj  overlay.png  ...  summary.json     the largest face: see exports.py
     out/photo/debug/    photo.png  rerendering.png  residual.png  ...   its panels one by one, where asked for
     out/photo/face-2/   the same                                         the next one, where all faces are fitted
 
@@ -19,21 +19,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ...fitting.result_files import save
-from ...fitting.results import FitResult
 from ...models.errors import OutputError
 from ...models.files import atomic_write
-from .obj import write_obj
+from .exports import FILES, Face, write_exports
 from .panels import PANELS
+from .pngs import write_png
 
 SUMMARY = "summary.json"
 DEBUG = "debug"
-FILES = {"npz": "fit.npz", "obj": "mesh.obj", "png": "overlay.png"}
-"""The file of each format that a caller may choose; the summary is always written."""
-
-PNG_LEVEL = 2  # zlib's: the picture is written several times as fast as at 6, and is a few per cent larger
 
 
 def output_folders(photos: Sequence[Path], out: Path) -> list[Path]:
@@ -72,36 +66,25 @@ def clear(folder: Path, faces: int) -> None:
     for inner in folder.glob("face-*"):
         number = re.fullmatch(r"face-([1-9]\d*)", inner.name)
         if number and int(number[1]) > max(faces, 1) and inner.is_dir() and not inner.is_symlink():
-            _remove(inner, [SUMMARY, *FILES.values()])
+            _remove(inner, [SUMMARY])
+            _remove_exports(inner, kept=())
             _remove_panels(inner, kept=())
             with suppress(OSError):  # it holds files that are not ours
                 inner.rmdir()
 
 
 def write_face(
-    folder: Path,
-    result: FitResult,
-    overlay: NDArray[np.uint8] | None,
-    formats: Sequence[str],
-    panels: Mapping[str, NDArray[np.uint8]] | None = None,
+    folder: Path, face: Face | None, formats: Sequence[str], panels: Mapping[str, NDArray[np.uint8]] | None = None
 ) -> list[str]:
     """Write the files of one face, except its summary, and return their names relative to `folder`.
 
-    `overlay` (H, W, 3) is the picture, None where there is none; `panels` (S, S, 3) by name go to DEBUG. Raises
-    OutputError where a file cannot be written.
+    `face` is None where there is no usable fit; `panels` (S, S, 3) by name go to DEBUG. Raises OutputError where a file
+    cannot be written.
     """
     prepare_folder(folder)
     _remove(folder, [SUMMARY])
-    written: list[str] = []
-    if result.vertices is not None and result.triangles is not None and result.status.usable:
-        if "npz" in formats:
-            save(result, folder / FILES["npz"])
-        if "obj" in formats:
-            write_obj(folder / FILES["obj"], result.vertices, result.triangles, "fitted by facefit; mm, model frame")
-        if overlay is not None:
-            write_png(folder / FILES["png"], overlay)
-        written = [name for key, name in FILES.items() if key in formats and (key != "png" or overlay is not None)]
-    _remove(folder, [name for name in FILES.values() if name not in written])
+    written = [] if face is None else write_exports(folder, face, formats)
+    _remove_exports(folder, kept=written)
     panels = panels or {}
     _remove_panels(folder, kept=tuple(panels))
     if panels:
@@ -111,16 +94,21 @@ def write_face(
     return [*written, *(f"{DEBUG}/{name}.png" for name in panels)]
 
 
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture (H, W, 3) uint8 RGB, whole or not at all."""
-    with atomic_write(path) as file:
-        Image.fromarray(picture).save(file, format="PNG", compress_level=PNG_LEVEL)
-
-
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write the summary, of JSON types, whole or not at all."""
     with atomic_write(folder / SUMMARY) as file:
         file.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _remove_exports(folder: Path, kept: Sequence[str]) -> None:
+    """Remove the exports of an earlier run but those of the given names, and folders of theirs that leaves empty."""
+    names = [name for names in FILES.values() for name in names]
+    inner = {parent for name in names if (parent := Path(name).parent) != Path()}
+    linked = {parent for parent in inner if (folder / parent).is_symlink() or not (folder / parent).is_dir()}
+    _remove(folder, [name for name in names if name not in kept and Path(name).parent not in linked])
+    for parent in inner - linked:
+        with suppress(OSError):  # it is not empty
+            (folder / parent).rmdir()
 
 
 def _remove_panels(folder: Path, kept: Sequence[str]) -> None:

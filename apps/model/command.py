@@ -111,7 +111,7 @@ def landmarks(
     from ...models.sidecar import sidecar_path, write_sidecar
     from ...models.store import find_model, load_model
     from ...render.renderer import make_renderer
-    from ..fit.writers import write_png
+    from ..fit.pngs import write_png
     from .landmarks import comparison_text, detected_landmarks, landmarks_picture
 
     face = load_model(model)
@@ -160,7 +160,7 @@ def render(
 
     from ...models.store import load_model
     from ...render.renderer import make_renderer
-    from ..fit.writers import write_png
+    from ..fit.pngs import write_png
     from . import sheets
 
     face = load_model(model)
