@@ -1,8 +1,8 @@
 """Results as files: one `.npz` without pickles, in which nested names are joined by dots.
 
 Arrays stand under their field's name and are absent where the field is None; the camera is `camera.kind`,
-`camera.rotation`, ..., a texture likewise; texts are 0-d string arrays; `stages` and `provenance` are JSON texts; `schema` is the version.
-JSON knows no infinity: such numbers become the texts "inf", "-inf" and "nan".
+`camera.rotation`, ..., a texture likewise; texts are 0-d string arrays; `stages` and `provenance` are JSON
+texts; `schema` is the version. JSON knows no infinity: such numbers become the texts "inf", "-inf" and "nan".
 """
 
 import json

@@ -40,7 +40,7 @@ from ..render.spherical_harmonics import basis, estimate_lighting
 from .results import FitResult
 from .texturing import _kernels
 from .texturing.atlas import TextureSpace, fill_gutters
-from .texturing.layers import COARSE_SIZE, Layers, triangle_kinds
+from .texturing.layers import COARSE_SIZE, Layers, clear_of_lashes, triangle_kinds
 from .texturing.pyramid import footprint_levels, make_pyramid
 from .texturing.tables import Lens, Limits, Mesh, Scene
 from .texturing.visibility import PhotoBox, empty_view, face_box, make_depth_view, pixels_per_mm
@@ -214,7 +214,7 @@ class _Face:
             finer = max(given.shape[:2]) > space.size
             method = cv2.INTER_AREA if finer else cv2.INTER_CUBIC
             drawn = np.asarray(cv2.resize(given, (space.size, space.size), interpolation=method), np.uint8)
-        return Layers(self.mesh(space, options), scene, drawn)
+        return Layers(self.mesh(space, options), scene, drawn, clear_of_lashes(self.model, self.vertices))
 
     def scene(self, options: TextureOptions, mesh: Mesh) -> Scene:
         """Return what the texels are looked up in; lighting that the result lacks is estimated."""

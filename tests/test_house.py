@@ -21,8 +21,8 @@ import facefit
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("models", "render", "fitting", "apps")
 HEAVY = {
-    "dlib", "OpenGL", "glfw", "onnxruntime", "h5py", "scipy.io", "pillow_heif", "trimesh", "matplotlib", "torch", "pygltflib",
-    "xatlas", "av",
+    "dlib", "OpenGL", "glfw", "onnxruntime", "h5py", "scipy.io", "pillow_heif", "trimesh", "matplotlib", "torch",
+    "pygltflib", "xatlas", "av",
 }  # fmt: skip
 
 

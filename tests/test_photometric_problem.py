@@ -426,10 +426,9 @@ def test_sums_of_light_and_albedo() -> None:
     problem, state = small_problem(0)
     view, appearance = problem.view, state.appearance
     albedo, weight = view.surface.albedo.reflectance(appearance.coefficients, view.albedo_rows), problem.weight
-    sums = (np.empty((len(view.triangles), 3, 9)), np.empty((len(view.triangles), 3, 3)), np.empty_like(view.triangles, float))
-    _kernels.appearance_sums(
-        (0, len(view.triangles)), view.mesh, view.samples, view.colours, albedo, appearance.light, weight, sums
-    )
+    count = len(view.triangles)
+    sums = np.empty((count, 3, 9)), np.empty((count, 3, 3)), np.empty((count, 3))
+    _kernels.appearance_sums((0, count), view.mesh, view.samples, view.colours, albedo, appearance.light, weight, sums)
     functions, rho = basis(view.normals), view.of_samples(albedo)
     shading = functions @ appearance.light
     value, slope = displayed(rho * shading)

@@ -99,9 +99,7 @@ def fit(
     texture: Annotated[
         TextureName, typer.Option(help="Colours of meshes: as photographed, or with the light taken out.")
     ] = TextureName.PHOTOGRAPHED,
-    texture_size: Annotated[
-        int, typer.Option(min=256, max=4096, metavar="TEXELS", help="Side of the texture.")
-    ] = 1024,
+    texture_size: Annotated[int, typer.Option(min=256, max=4096, metavar="TEXELS", help="Side of the texture.")] = 1024,
     turntable: Annotated[
         bool, typer.Option("--turntable", help="Write turntable.mp4 too: the head turns, then the light.")
     ] = False,

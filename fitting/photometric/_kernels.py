@@ -354,7 +354,7 @@ def triangle_sums(triangles_range, photo, window, points, mesh, samples, albedo,
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath=FUSED)
 def _add_sample(work, slopes, b, w, sums):
-    """Add a sample to the sums: of w b_i b_j times (uu, uv, vv), w b_i times (u n, v n), w n n^T, w z r, and w tau z."""
+    """Add a sample to the sums of w b_i b_j times (uu, uv, vv), w b_i times (u n, v n), w n n^T, w z r, and w tau z."""
     places, mixed, normals, moment, pulls = sums
     uu, uv, vv = 0.0, 0.0, 0.0
     ux, uy, uz, vx, vy, vz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0

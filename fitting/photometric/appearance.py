@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...models.arrays import read_only
 from ...models.colour import srgb_to_linear
-from ...render.spherical_harmonics import basis, estimate_lighting
+from ...render.spherical_harmonics import estimate_lighting
 from ._kernels import appearance_design, appearance_sums
 from .view import View
 
@@ -146,7 +146,7 @@ def appearance_equations(view: View, appearance: Appearance, weights: Array) -> 
 
 
 def linear_slopes(view: View, light: Array, reflectance: Array) -> tuple[Array, Array]:
-    """Return the derivatives (T, 3) of linear values by shading and by albedo, in the middle of each triangle's samples.
+    """Return the derivatives (T, 3) of linear values by shading and by albedo, midway among a triangle's samples.
 
     reflectance (V, 3): of the view's vertices.
     """

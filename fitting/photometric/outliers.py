@@ -11,6 +11,7 @@ covers a face covers connected parts of it: log p / q, clipped, is averaged over
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,13 +70,15 @@ class SkinMixture:
         """
         best = self._log_skin(np.zeros(1), sigma)
         log_skin = self._log_skin(square, sigma) - np.logaddexp(0.0, -self.log_odds)
-        return best - np.logaddexp(log_skin, self.log_other - np.logaddexp(0.0, self.log_odds))
+        cost: Any = best - np.logaddexp(log_skin, self.log_other - np.logaddexp(0.0, self.log_odds))
+        return cost
 
     def _log_skin(self, square: Floats, sigma: float) -> Floats:
         """Return log p (M,): Student's t in three dimensions (Kotz & Nadarajah, Multivariate t Distributions, 2004)."""
         nu = self.degrees
         scale = math.lgamma(0.5 * (nu + 3.0)) - math.lgamma(0.5 * nu) - 1.5 * math.log(nu * math.pi)
-        return scale - 3.0 * math.log(sigma) - 0.5 * (nu + 3.0) * np.log1p(square / (nu * sigma**2))
+        density: Floats = scale - 3.0 * math.log(sigma) - 0.5 * (nu + 3.0) * np.log1p(square / (nu * sigma**2))
+        return density
 
 
 def skin_mixture(view: View, degrees: float, density: Array, size: float) -> SkinMixture:
@@ -94,8 +97,9 @@ def _blurred(view: View, values: Floats, sigma: float) -> Floats:
     """Return values (M,) at the samples' pixels, zero elsewhere, after a Gaussian blur."""
     image = np.zeros(view.level.photo.shape[:2], np.float32)
     image.ravel()[view.pixels] = values
-    blurred: Floats = cv2.GaussianBlur(image, (0, 0), sigma).ravel()[view.pixels]
-    return blurred
+    blurred: Any = cv2.GaussianBlur(image, (0, 0), sigma)
+    near: Floats = blurred.ravel()[view.pixels]
+    return near
 
 
 def _bins(colours: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -204,7 +204,7 @@ class _Run:
 
 
 def _scale(absolute: Floats, probability: Array) -> float:
-    """Return the scale of a channel's errors from their median absolute value (M, 3) on the samples likely to be skin."""
+    """Return the scale of a channel's errors from their median absolute value (M, 3) where skin is likely."""
     likely = probability > 0.5
     chosen = (absolute[likely] if likely.sum() >= MIN_SAMPLES // 2 else absolute).ravel()
     middle = len(chosen) // 2
@@ -296,7 +296,7 @@ def _final_appearance(last: _Round) -> Appearance:
 
 def _energies(last: _Round, there: _Round, split: int) -> dict[str, float]:
     """Return all terms in nats; the photometric one as if the errors' scale and number were the last round's."""
-    problem, view, (pose, appearance) = last.problem, there.problem.view, there.state
+    problem, (pose, appearance) = last.problem, there.state
     residual = there.problem.residual(there.state)
     cost = there.mixture.energy(np.einsum("mk,mk->m", residual, residual), problem.sigma)
     photometric = problem.weight.max(initial=0.0) * len(problem.view) * float(cost.mean())

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
+from scipy.spatial import cKDTree
 
 from ...models.morphable_model import MorphableModel
 from ...render.rasterizer import Fragments
@@ -43,6 +44,10 @@ OUTSKIRTS = ("ears", "scalp", "neck")
 NEVER_SEEN = ("mouth", "sockets")
 """Regions inside the head, but for what of them is an inset."""
 
+LASHES = 6.0
+"""mm from the eyes within which the photo, dark with lashes and shadow, tells nothing of skin that it does not show:
+what folded lids uncover when they close."""
+
 ENOUGH = 0.25
 """Texels about a vertex, in sums of barycentric weights, from which its mean difference counts in full."""
 
@@ -62,6 +67,14 @@ def triangle_kinds(model: MorphableModel) -> tuple[NDArray[np.uint8], NDArray[np
     return of_triangle, of_vertex
 
 
+def clear_of_lashes(model: MorphableModel, points: Array) -> NDArray[np.bool_]:
+    """Return (N,): the vertices at `points` (N, 3) mm that lie beyond LASHES of the model's eyes, or are theirs."""
+    eyes = model.regions.get("eyes", np.zeros(model.n_vertices, dtype=bool))
+    if not eyes.any():
+        return ~eyes
+    return np.asarray(eyes | (cKDTree(points[eyes]).query(points, distance_upper_bound=LASHES)[0] > LASHES))
+
+
 @dataclass(frozen=True, eq=False)
 class Layers:
     """A fitted face ready for the loops over texels."""
@@ -69,6 +82,7 @@ class Layers:
     mesh: Mesh
     scene: Scene
     drawn: NDArray[np.uint8]  # (S, S, 3) the model's albedo texture, zeros where it has none
+    clear: NDArray[np.bool_]  # (N,) vertices beyond LASHES of the eyes, and the eyes' own
 
     def offsets(self, space: TextureSpace, workers: Executor) -> Array:
         """Return the offsets of the mirrored and of the model's layer at the vertices: (N, 2, CHANNELS).
@@ -89,7 +103,7 @@ class Layers:
         laplacian = surface_laplacian(self.mesh.triangles, self.mesh.kinds, len(self.mesh.points))
         mirrored = _membrane(laplacian, totals[:, BOTH], weights[:, BOTH])
         total = totals[:, OWN] + totals[:, MIRROR] + weights[:, MIRROR, None] * mirrored
-        model = _membrane(laplacian, total, weights[:, OWN] + weights[:, MIRROR])
+        model = _membrane(laplacian, total, self.clear * (weights[:, OWN] + weights[:, MIRROR]))
         return np.stack([mirrored, model], axis=1)
 
     def blend(
