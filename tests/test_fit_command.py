@@ -140,6 +140,16 @@ def test_no_texture_leaves_meshes_plain(tmp_path: Path) -> None:
     assert files(tmp_path / "astronaut") == {"mesh.obj", "mesh.glb", "summary.json"}
 
 
+def test_a_model_without_an_atlas_and_nothing_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said in one line, and everything else is written."""
+    monkeypatch.setattr("facefit.fitting.texture.has_own_atlas", lambda model: False)
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    done = run(ASTRONAUT, "-o", tmp_path, "--formats", "obj", "--stages", "landmark")
+    assert done.status == 0
+    assert done.err == "facefit: model 'default' has no texture coordinates; pip install xatlas for textures\n"
+    assert files(tmp_path / "astronaut") == {"mesh.obj", "summary.json"}
+
+
 def test_pictures_that_the_call_asks_for(tmp_path: Path) -> None:
     wanted = ("--relight", "left", "--expression", "jawOpen=0.6", "--formats", "texture,maps,ply")
     done = run(ASTRONAUT, "-o", tmp_path, "--texture-size", "256", *wanted)
@@ -161,6 +171,7 @@ def test_pictures_that_the_call_asks_for(tmp_path: Path) -> None:
         (("--relight", "moon"), "--relight: expected one or more of left,right,top,below,front,soft, got 'moon'"),
         (("--expression", "jawOpn=1"), "such as jawOpen"),
         (("--expression", "jawOpen=2"), "jawOpen: expected a number from 0 to 1"),
+        (("--formats", "npz,mat"), "default"),
         (("--texture-size", "5000"), "--texture-size"),
         (("--texture", "blue"), "--texture"),
     ],

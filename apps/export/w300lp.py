@@ -115,7 +115,7 @@ def parameters_300wlp(
     result: FitResult, model: MorphableModel, image_size: tuple[int, int], deviations: Deviations | None = None
 ) -> dict[str, NDArray[Any]]:
     """Return the variables of the file by name; arguments and errors as of `write_300wlp`."""
-    _require_layout(model)
+    require_300wlp_layout(model)
     camera = fitted_face(result).camera
     height, width = checked_image_size(image_size)
     if not isinstance(camera, ScaledOrthographic):
@@ -178,7 +178,7 @@ def rotation_of_300wlp(pitch: float, yaw: float, roll: float) -> Array:
     return about_x @ about_y @ about_z
 
 
-def _require_layout(model: MorphableModel) -> None:
+def require_300wlp_layout(model: MorphableModel) -> None:
     """Raise InvalidInputError where a model is not in the format's layout: counts, unit and licence tell."""
     require_model(model)
     scale = float(model.source_transform[0, 0])

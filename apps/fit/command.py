@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ from ..choices import NO_USABLE_FIT, Convention
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ...fitting.texture import TextureOptions
+    from ...models.morphable_model import MorphableModel
     from .job import Outcome, Tools
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"})
@@ -136,19 +139,19 @@ def fit(
     from ...fitting.dlib_detector import DlibDetector
     from ...fitting.landmark_files import read_landmarks
     from ...fitting.options import FitOptions
-    from ...fitting.texture import TextureOptions
     from ...models.store import load_model
     from ...render.renderer import make_renderer
     from ..export.expressions import parse_expression
     from ..export.glb import redistribution_warning
     from ..export.lights import LAMPS
+    from ..export.w300lp import require_300wlp_layout
     from .job import Tools
     from .writers import output_folders, prepare_folder
 
     drawer = make_renderer(renderer)
     if shading not in drawer.shadings:
         raise InvalidInputError(f"--shading {shading}: expected the OpenGL renderer, got {drawer.name}")
-    face_model = load_model(model)
+    face_model, errors = load_model(model), Console(stderr=True)
     tools = Tools(
         model=face_model,
         detector=DlibDetector(),
@@ -163,17 +166,18 @@ def fit(
         all_faces=faces is Faces.ALL,
         formats=wanted,
         debug=debug,
-        texture=None if texture is TextureName.NONE else TextureOptions(size=texture_size),
+        texture=None if texture is TextureName.NONE else _texture_options(face_model, texture_size, wanted, errors),
         delit=texture is TextureName.ALBEDO,
         lights=() if relight is None else _names("relight", relight, tuple(LAMPS)),
         expression={} if expression is None else parse_expression(expression, face_model),
     )
+    if "mat" in wanted:
+        require_300wlp_layout(face_model)
     folders = output_folders(photos, out)
     for folder in folders:
         prepare_folder(folder)
 
     shared = {"start": time.perf_counter() - started}
-    errors = Console(stderr=True)
     if {"glb", "html"} & set(wanted) and (warning := redistribution_warning(face_model)):
         errors.print(f"facefit: {warning}", markup=False, highlight=False, soft_wrap=True)
     shared |= _compile(tools, errors, quiet or as_json)
@@ -221,6 +225,20 @@ def _check_landmark_options(photos: Sequence[Path], landmarks: Path | None, orig
         raise InvalidInputError(f"--landmarks: expected exactly one photo, got {len(photos)}")
     if landmarks is not None and faces is Faces.ALL:
         raise InvalidInputError("--faces all: expected a detector to find them, got --landmarks, which are one face's")
+
+
+def _texture_options(
+    model: "MorphableModel", size: int, formats: Sequence[str], errors: "Console"
+) -> "TextureOptions | None":
+    """Return how textures are made; None, with a line that says so, where the model's atlas cannot be."""
+    from ...fitting.texture import TextureOptions, has_own_atlas
+    from .exports import TEXTURED
+
+    if has_own_atlas(model) or find_spec("xatlas") is not None or not TEXTURED.intersection(formats):
+        return TextureOptions(size=size)
+    sentence = f"facefit: model {model.name!r} has no texture coordinates; pip install xatlas for textures"
+    errors.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    return None
 
 
 def _compile(tools: "Tools", errors: "Console", silent: bool) -> dict[str, float]:
