@@ -151,12 +151,12 @@ def test_a_model_without_an_atlas_and_nothing_to_make_one(tmp_path: Path, monkey
 
 
 def test_pictures_that_the_call_asks_for(tmp_path: Path) -> None:
-    wanted = ("--relight", "left", "--expression", "jawOpen=0.6", "--formats", "texture,maps,ply")
+    wanted = ("--view", "40,-10", "--relight", "left", "--expression", "jawOpen=0.6", "--formats", "texture,maps,ply")
     done = run(ASTRONAUT, "-o", tmp_path, "--texture-size", "256", *wanted)
     assert done.status == 0
     folder = tmp_path / "astronaut"
     assert files(folder) == {
-        "relit-left.png", "expression.png", "mesh.ply", "summary.json",
+        "relit-left.png", "expression.png", "view.png", "mesh.ply", "summary.json",
         *(f"texture/{name}.png" for name in ("photographed", "albedo", "confidence")),
         "maps/depth.png", "maps/normals.png", "maps/pncc.png", "maps/position_map.npy",
     }  # fmt: skip
@@ -172,6 +172,8 @@ def test_pictures_that_the_call_asks_for(tmp_path: Path) -> None:
         (("--expression", "jawOpn=1"), "such as jawOpen"),
         (("--expression", "jawOpen=2"), "jawOpen: expected a number from 0 to 1"),
         (("--formats", "npz,mat"), "default"),
+        (("--view", "40,10,5"), "--view: expected YAW or YAW,PITCH"),
+        (("--view", "nan"), "--view: expected YAW or YAW,PITCH"),
         (("--texture-size", "5000"), "--texture-size"),
         (("--texture", "blue"), "--texture"),
     ],
@@ -443,7 +445,7 @@ def test_layers_agree_on_names() -> None:
     from facefit.fitting.landmarks import LandmarkConvention
     from facefit.fitting.options import STAGES
 
-    assert tuple(FILES) == tuple(WRITERS) == (*command.FORMATS, "relight", "expression")
+    assert tuple(FILES) == tuple(WRITERS) == (*command.FORMATS, "relight", "expression", "view")
     assert set(FILES) >= TEXTURED
     assert set(command.USUAL.split(",")) <= set(command.FORMATS)
     assert FILES["relight"] == tuple(f"relit-{name}.png" for name in LAMPS)

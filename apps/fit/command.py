@@ -112,6 +112,9 @@ def fit(
     expression: Annotated[
         str | None, typer.Option(metavar="WEIGHTS", help="Show another expression: jawOpen=0.6,eyeBlinkLeft=1")
     ] = None,
+    view: Annotated[
+        str | None, typer.Option(metavar="YAW[,PITCH]", help="Show the head turned, in degrees: view.png.")
+    ] = None,
     renderer: Annotated[RendererName, typer.Option(help="What draws the picture.")] = RendererName.AUTO,
     shading: Annotated[
         ShadingName, typer.Option(help="The picture's geometry: diffuse, glossy, or its triangles' edges.")
@@ -131,6 +134,7 @@ def fit(
     _check_landmark_options(photos, landmarks, landmark_origin, faces)
     wanted = _names("formats", formats, FORMATS)
     wanted += ("turntable",) * turntable + ("relight",) * (relight is not None) + ("expression",) * bool(expression)
+    wanted += ("view",) * (view is not None)
     if landmark_sigma is not None and not 0.0 < landmark_sigma < math.inf:
         raise InvalidInputError(f"--landmark-sigma: expected a positive number, got {landmark_sigma}")
 
@@ -169,6 +173,7 @@ def fit(
         texture=None if texture is TextureName.NONE else _texture_options(face_model, texture_size, wanted, errors),
         delit=texture is TextureName.ALBEDO,
         lights=() if relight is None else _names("relight", relight, tuple(LAMPS)),
+        view=(0.0, 0.0) if view is None else _angles(view),
         expression={} if expression is None else parse_expression(expression, face_model),
     )
     if "mat" in wanted:
@@ -215,6 +220,17 @@ def _names(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in known]:
         raise InvalidInputError(f"--{option}: expected one or more of {','.join(known)}, got {unknown[0]!r}")
     return names
+
+
+def _angles(text: str) -> tuple[float, float]:
+    """Return yaw and pitch, degrees, of a text like "40" or "40,-10"; InvalidInputError for another."""
+    try:
+        yaw, pitch = (float(number) for number in (text if "," in text else f"{text},0").split(","))
+    except ValueError:
+        yaw = pitch = math.nan
+    if not (abs(yaw) <= 180.0 and abs(pitch) <= 90.0):
+        raise InvalidInputError(f"--view: expected YAW or YAW,PITCH within 180 and 90 degrees, got {text!r}")
+    return yaw, pitch
 
 
 def _check_landmark_options(photos: Sequence[Path], landmarks: Path | None, origin: int | None, faces: Faces) -> None:

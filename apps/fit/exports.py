@@ -14,8 +14,9 @@
     turntable  turntable.mp4                             the head turns, then the light
     relight    relit-NAME.png                            the photo with the face under another light
     expression expression.png                            the photo with another expression
+    view       view.png                                  the head turned
 
-The last two come where the call names a light or an expression. Exporters stand in apps/export/.
+The last three come where the call names a light, an expression or angles. Exporters stand in apps/export/.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,11 +51,15 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "turntable": ("turntable.mp4",),
     "relight": tuple(f"relit-{name}.png" for name in LAMPS),
     "expression": ("expression.png",),
+    "view": ("view.png",),
 }
 """The files that each format may write."""
 
-TEXTURED = frozenset({"obj", "glb", "html", "texture", "sheet", "turntable", "relight", "expression"})
+TEXTURED = frozenset({"obj", "glb", "html", "texture", "sheet", "turntable", "relight", "expression", "view"})
 """Formats that show the photo's texture."""
+
+
+VIEW_SIDE = 1024  # px of view.png
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +75,7 @@ class Face:
     delit: bool = False  # whether meshes carry the albedo instead of the colours as photographed
     lights: Sequence[str] = ()  # of LAMPS
     expression: Mapping[str, float] = field(default_factory=dict)  # weights by unit
+    view: tuple[float, float] = (0.0, 0.0)  # yaw and pitch, degrees
 
     @property
     def size(self) -> tuple[int, int]:
@@ -202,6 +208,14 @@ def _expression(folder: Path, face: Face) -> Sequence[Path]:
     return _pictures(folder, {"expression.png": picture})
 
 
+def _view(folder: Path, face: Face) -> Sequence[Path]:
+    from ..export.motion import novel_view
+
+    light = named_light("soft") if face.result.lighting is None else face.result.lighting
+    picture = novel_view(face.result, face.model, *face.view, lighting=light, texture=face.texture, side=VIEW_SIDE)
+    return _pictures(folder, {"view.png": picture})
+
+
 def _pictures(folder: Path, pictures: Mapping[str, Pixels]) -> list[Path]:
     for name, picture in pictures.items():
         write_png(folder / name, picture)
@@ -231,4 +245,5 @@ WRITERS: Mapping[str, Callable[[Path, Face], Sequence[Path]]] = {
     "turntable": _turntable,
     "relight": _relight,
     "expression": _expression,
+    "view": _view,
 }

@@ -48,6 +48,7 @@ class Tools:
     delit: bool = False  # whether meshes carry the albedo instead of the colours as photographed
     lights: Sequence[str] = ()  # to show the face under, by name
     expression: Mapping[str, float] = field(default_factory=dict)  # to show the face with, weights by unit
+    view: tuple[float, float] = (0.0, 0.0)  # yaw and pitch, degrees, to show the head at
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +162,7 @@ def _write(
                 texture = make_texture(image.pixels, result, tools.model, tools.texture)
         face = Face(
             image.pixels, result, tools.model, shown(photo.name), overlay, texture, tools.delit, tools.lights,
-            tools.expression,
+            tools.expression, tools.view,
         )  # fmt: skip
     with watch.time("write"):
         files = write_face(own, face, tools.formats, panels)

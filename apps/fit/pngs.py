@@ -12,6 +12,6 @@ PNG_LEVEL = 2  # zlib's: the picture is written several times as fast as at 6, a
 
 
 def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture (H, W, 3) RGB or (H, W) grey, uint8, whole or not at all."""
+    """Write a picture (H, W, 3) RGB, (H, W, 4) RGBA or (H, W) grey, uint8, whole or not at all."""
     with atomic_write(path) as file:
         Image.fromarray(picture).save(file, format="PNG", compress_level=PNG_LEVEL)
