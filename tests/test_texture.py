@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from painted_heads import PaintedHead, painted_head, psnr, rendering_error, turned_camera
 from scenes import egg
+from scipy.spatial import KDTree
 
 from facefit.fitting.results import FitResult
 from facefit.fitting.status import FitStatus
@@ -14,6 +15,7 @@ from facefit.fitting.texture import Texture, TextureOptions, make_texture
 from facefit.fitting.texturing import _kernels
 from facefit.fitting.texturing._kernels import SKIN
 from facefit.fitting.texturing.atlas import TextureSpace, fill_gutters
+from facefit.fitting.texturing.layers import LASHES, clear_of_lashes
 from facefit.fitting.texturing.membrane import continued, surface_laplacian
 from facefit.fitting.texturing.pyramid import make_pyramid
 from facefit.fitting.texturing.tables import DepthView, Lens, Limits, Mesh, Scene
@@ -493,3 +495,15 @@ def test_observe_vertices_kernel(rng: np.random.Generator) -> None:
     for i in range(3):
         weight, colour, _ = reference_observe(mesh, scene, np.full(3, i), np.array([1.0, 0.0, 0.0]), 0.5)
         np.testing.assert_allclose(observed[i], [*colour, weight], atol=1e-12)
+
+
+def test_skin_about_the_eyes_does_not_colour_folded_lids(model: MorphableModel) -> None:
+    """Within LASHES of the eyes the photo tells nothing of what it does not show; of the eyes themselves it does."""
+    clear = clear_of_lashes(model, model.mean)
+    eyes = model.regions["eyes"]
+    near = KDTree(model.mean[eyes]).query(model.mean)[0] < 0.99 * LASHES
+    assert clear[eyes].all()
+    assert not clear[near & ~eyes].any()
+    assert (near & ~eyes).sum() > 50
+    assert clear[model.regions["face"]].mean() > 0.7
+    assert clear_of_lashes(replace(model, regions={}), model.mean).all()
