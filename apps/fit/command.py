@@ -132,9 +132,8 @@ def fit(
     started = time.perf_counter()
     photos = _photos(images)
     _check_landmark_options(photos, landmarks, landmark_origin, faces)
-    wanted = _names("formats", formats, FORMATS)
-    wanted += ("turntable",) * turntable + ("relight",) * (relight is not None) + ("expression",) * bool(expression)
-    wanted += ("view",) * (view is not None)
+    asked = {"turntable": turntable, "relight": relight, "expression": expression, "view": view}
+    wanted = (*_names("formats", formats, FORMATS), *(name for name, value in asked.items() if value))
     if landmark_sigma is not None and not 0.0 < landmark_sigma < math.inf:
         raise InvalidInputError(f"--landmark-sigma: expected a positive number, got {landmark_sigma}")
 
@@ -146,9 +145,8 @@ def fit(
     from ...models.store import load_model
     from ...render.renderer import make_renderer
     from ..export.expressions import parse_expression
-    from ..export.glb import redistribution_warning
     from ..export.lights import LAMPS
-    from ..export.w300lp import require_300wlp_layout
+    from .exports import Look
     from .job import Tools
     from .writers import output_folders, prepare_folder
 
@@ -170,21 +168,20 @@ def fit(
         all_faces=faces is Faces.ALL,
         formats=wanted,
         debug=debug,
-        texture=None if texture is TextureName.NONE else _texture_options(face_model, texture_size, wanted, errors),
-        delit=texture is TextureName.ALBEDO,
-        lights=() if relight is None else _names("relight", relight, tuple(LAMPS)),
-        view=(0.0, 0.0) if view is None else _angles(view),
-        expression={} if expression is None else parse_expression(expression, face_model),
+        look=Look(
+            texture=None if texture is TextureName.NONE else _texture_options(face_model, texture_size, wanted, errors),
+            delit=texture is TextureName.ALBEDO,
+            lights=() if relight is None else _names("relight", relight, tuple(LAMPS)),
+            expression={} if expression is None else parse_expression(expression, face_model),
+            view=(0.0, 0.0) if view is None else _angles(view),
+        ),
     )
-    if "mat" in wanted:
-        require_300wlp_layout(face_model)
+    _check_model(face_model, wanted, errors)
     folders = output_folders(photos, out)
     for folder in folders:
         prepare_folder(folder)
 
     shared = {"start": time.perf_counter() - started}
-    if {"glb", "html"} & set(wanted) and (warning := redistribution_warning(face_model)):
-        errors.print(f"facefit: {warning}", markup=False, highlight=False, soft_wrap=True)
     shared |= _compile(tools, errors, quiet or as_json)
     outcomes = list(_fit_all(photos, folders, tools, errors, progress=not (quiet or as_json), as_json=as_json))
     if not (quiet or as_json):
@@ -241,6 +238,17 @@ def _check_landmark_options(photos: Sequence[Path], landmarks: Path | None, orig
         raise InvalidInputError(f"--landmarks: expected exactly one photo, got {len(photos)}")
     if landmarks is not None and faces is Faces.ALL:
         raise InvalidInputError("--faces all: expected a detector to find them, got --landmarks, which are one face's")
+
+
+def _check_model(model: "MorphableModel", formats: Sequence[str], errors: "Console") -> None:
+    """Refuse a format that a model has not the layout for, and say where its licence keeps a file from being shared."""
+    from ..export.glb import redistribution_warning
+    from ..export.w300lp import require_300wlp_layout
+
+    if "mat" in formats:
+        require_300wlp_layout(model)
+    if {"glb", "html"} & set(formats) and (warning := redistribution_warning(model)):
+        errors.print(f"facefit: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _texture_options(

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from ...fitting.result_files import save
 from ...fitting.results import FitResult
-from ...fitting.texture import Texture
+from ...fitting.texture import Texture, TextureOptions
 from ...models.errors import OutputError
 from ...models.morphable_model import MorphableModel, UVMap
 from ..export.lights import LAMPS, named_light
@@ -63,6 +63,17 @@ VIEW_SIDE = 1024  # px of view.png
 
 
 @dataclass(frozen=True, eq=False)
+class Look:
+    """What the call chose of how faces are shown."""
+
+    texture: TextureOptions | None = field(default_factory=TextureOptions)  # None: nothing shows the photo's colours
+    delit: bool = False  # whether meshes carry the albedo instead of the colours as photographed
+    lights: Sequence[str] = ()  # to show the face under, of LAMPS
+    expression: Mapping[str, float] = field(default_factory=dict)  # to show the face with, weights by unit
+    view: tuple[float, float] = (0.0, 0.0)  # yaw and pitch, degrees, to show the head at
+
+
+@dataclass(frozen=True, eq=False)
 class Face:
     """What the files of one face are made from."""
 
@@ -72,10 +83,7 @@ class Face:
     name: str  # for people: the photo's
     overlay: Pixels | None = None  # (H, W, 3)
     texture: Texture | None = None
-    delit: bool = False  # whether meshes carry the albedo instead of the colours as photographed
-    lights: Sequence[str] = ()  # of LAMPS
-    expression: Mapping[str, float] = field(default_factory=dict)  # weights by unit
-    view: tuple[float, float] = (0.0, 0.0)  # yaw and pitch, degrees
+    look: Look = field(default_factory=Look)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,7 +95,7 @@ class Face:
         """The texture that meshes carry, and its layout."""
         if self.texture is None:
             return None, None
-        return self.texture.albedo if self.delit else self.texture.photographed, self.texture.uv
+        return self.texture.albedo if self.look.delit else self.texture.photographed, self.texture.uv
 
 
 def write_exports(folder: Path, face: Face, formats: Sequence[str]) -> list[str]:
@@ -192,7 +200,10 @@ def _relight(folder: Path, face: Face) -> Sequence[Path]:
 
     return _pictures(
         folder,
-        {f"relit-{n}.png": relit(face.result, face.model, face.photo, n, texture=face.texture) for n in face.lights},
+        {
+            f"relit-{n}.png": relit(face.result, face.model, face.photo, n, texture=face.texture)
+            for n in face.look.lights
+        },
     )
 
 
@@ -200,9 +211,9 @@ def _expression(folder: Path, face: Face) -> Sequence[Path]:
     from ..export.expressions import with_expression
     from ..export.motion import rerendered
 
-    if not face.expression:
+    if not face.look.expression:
         return ()
-    posed = with_expression(face.result, face.model, face.expression)
+    posed = with_expression(face.result, face.model, face.look.expression)
     light = named_light("soft") if face.result.lighting is None else face.result.lighting
     picture = rerendered(posed, face.model, face.photo, lighting=light, texture=face.texture)
     return _pictures(folder, {"expression.png": picture})
@@ -212,7 +223,7 @@ def _view(folder: Path, face: Face) -> Sequence[Path]:
     from ..export.motion import novel_view
 
     light = named_light("soft") if face.result.lighting is None else face.result.lighting
-    picture = novel_view(face.result, face.model, *face.view, lighting=light, texture=face.texture, side=VIEW_SIDE)
+    picture = novel_view(face.result, face.model, *face.look.view, lighting=light, texture=face.texture, side=VIEW_SIDE)
     return _pictures(folder, {"view.png": picture})
 
 

@@ -1,7 +1,7 @@
 """One photo from its file to its folder: read, find and fit its faces, draw them, write them."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +16,14 @@ from ...fitting.options import FitOptions
 from ...fitting.pipeline import fit, fit_faces
 from ...fitting.results import FitResult
 from ...fitting.status import FitStatus
-from ...fitting.texture import TextureOptions, make_texture
+from ...fitting.texture import make_texture
 from ...fitting.threads import single_threaded_blas
 from ...models.errors import ImageError, MissingDependencyError
 from ...models.morphable_model import MorphableModel
 from ...render.cameras import ScaledOrthographic
 from ...render.compositing import over
 from ...render.renderer import Renderer, Shading
-from .exports import TEXTURED, Face
+from .exports import TEXTURED, Face, Look
 from .overlay import draw_overlay
 from .panels import draw_panels
 from .summary import describe, relative_error
@@ -44,11 +44,7 @@ class Tools:
     all_faces: bool
     formats: Sequence[str]
     debug: bool = False  # whether to write the picture's panels one by one
-    texture: TextureOptions | None = field(default_factory=TextureOptions)  # None: no file shows the photo's colours
-    delit: bool = False  # whether meshes carry the albedo instead of the colours as photographed
-    lights: Sequence[str] = ()  # to show the face under, by name
-    expression: Mapping[str, float] = field(default_factory=dict)  # to show the face with, weights by unit
-    view: tuple[float, float] = (0.0, 0.0)  # yaw and pitch, degrees, to show the head at
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +111,8 @@ def warm_up(tools: Tools) -> None:
     for convention in ("contour", "semantic"):
         options = FitOptions(landmark_convention=convention)
         result = fit(picture, model, landmarks=points, options=options)
-    if tools.texture is not None:
-        make_texture(picture, result, model, tools.texture)
+    if tools.look.texture is not None:
+        make_texture(picture, result, model, tools.look.texture)
     draw_overlay(picture, result, model, tools.renderer, shading=tools.shading)
 
 
@@ -157,13 +153,10 @@ def _write(
             with watch.time("draw"), single_threaded_blas():
                 panels = draw_panels(*look, Window.of_pixels(result.camera), tools.shading)
         texture = None
-        if tools.texture is not None and TEXTURED.intersection(tools.formats):
+        if tools.look.texture is not None and TEXTURED.intersection(tools.formats):
             with watch.time("texture"):
-                texture = make_texture(image.pixels, result, tools.model, tools.texture)
-        face = Face(
-            image.pixels, result, tools.model, shown(photo.name), overlay, texture, tools.delit, tools.lights,
-            tools.expression, tools.view,
-        )  # fmt: skip
+                texture = make_texture(image.pixels, result, tools.model, tools.look.texture)
+        face = Face(image.pixels, result, tools.model, shown(photo.name), overlay, texture, tools.look)
     with watch.time("write"):
         files = write_face(own, face, tools.formats, panels)
     summary = {"photo": str(photo), "folder": str(own)} | describe(result, tools.model)
