@@ -12,13 +12,16 @@ def expected() -> set[str]:
     """Return the paths inside the wheel that the tree calls for: layer X becomes facefit/X, api/ becomes facefit/."""
     config = ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
-    data = {package: globs.split() for package, globs in config["options.package_data"].items()}
     paths = set()
     for layer in ("api", "models", "render", "fitting", "apps"):
         inside = Path("facefit") if layer == "api" else Path("facefit", layer)
-        package = ".".join(inside.parts)
-        for glob in ["**/*.py", *data.get(package, [])]:
-            paths |= {(inside / path.relative_to(ROOT / layer)).as_posix() for path in (ROOT / layer).glob(glob)}
+        paths |= {(inside / path.relative_to(ROOT / layer)).as_posix() for path in (ROOT / layer).rglob("*.py")}
+    for package, globs in config["options.package_data"].items():
+        inside = Path(*package.split("."))
+        folder = ROOT.joinpath(*(inside.parts[1:] or ("api",)))
+        paths |= {
+            (inside / path.relative_to(folder)).as_posix() for glob in globs.split() for path in folder.glob(glob)
+        }
     return paths
 
 
