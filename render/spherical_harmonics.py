@@ -24,9 +24,9 @@ from ..models.errors import InvalidInputError
 
 Array = NDArray[np.float64]
 
-_LAMBERT = np.array([1.0] + [2.0 / 3.0] * 3 + [1.0 / 4.0] * 5)  # A_l / pi
+LAMBERT = np.array([1.0] + [2.0 / 3.0] * 3 + [1.0 / 4.0] * 5)  # A_l / pi: the clamped cosine's part of the basis
 _NORM = np.sqrt(np.array([1.0, 3.0, 3.0, 3.0, 15.0, 15.0, 5.0 / 4.0, 15.0, 15.0 / 4.0]) / (4.0 * np.pi))
-FACTORS = _LAMBERT * _NORM
+FACTORS = LAMBERT * _NORM
 
 
 def basis(normals: ArrayLike) -> Array:

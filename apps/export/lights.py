@@ -17,12 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError
 from ...render.normals import normalised
-from ...render.spherical_harmonics import FACTORS, basis
+from ...render.spherical_harmonics import FACTORS, LAMBERT, basis
 
 Array = NDArray[np.float64]
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
-LAMBERT = np.array([1.0] + [2.0 / 3.0] * 3 + [1.0 / 4.0] * 5)  # the clamped cosine's part of the shading basis
 AMBIENT = np.sqrt(4.0 * np.pi) * np.eye(9, 1) @ np.ones((1, 3))
 """White light (9, 3) from everywhere: radiance = reflectance."""
 

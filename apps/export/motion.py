@@ -123,7 +123,7 @@ def contact_sheet(
     Expressions whose units the model has not are left out. Raises InvalidInputError for a result without a face.
     """
     camera = fitted_face(result).camera
-    window, own = Window.around(camera), _own_light(result)
+    window, own = Window.around(camera), own_light(result)
     seen, cut = replace(result, camera=window.camera(camera)), window.resample(checked_photo(photo))
     fitted = novel_view(result, model, texture=texture, side=window.side)
     panels = [Panel(cut, "photo"), Panel(_on_ground(fitted), "fitted")]
@@ -153,7 +153,7 @@ def _drawn(
     if texture is not None and lighting is None:
         bare, renderer = replace(result, lighting=None), TexturedRenderer(texture.uv, texture.photographed)
         return draw_result(bare, height=height, width=width, camera=camera, renderer=renderer)
-    light = _own_light(result) if lighting is None else lighting
+    light = own_light(result) if lighting is None else lighting
     if texture is not None:
         renderer = TexturedRenderer(texture.uv, texture.albedo)
         return draw_result(result, height=height, width=width, camera=camera, lighting=light, renderer=renderer)
@@ -163,7 +163,7 @@ def _drawn(
     )
 
 
-def _own_light(result: FitResult) -> Array:
+def own_light(result: FitResult) -> Array:
     """Return the fitted light (9, 3), a soft one where there is none."""
     return named_light("soft") if result.lighting is None else result.lighting
 
@@ -220,7 +220,7 @@ def turntable(
     """
     chosen = Turntable() if options is None else options
     fitted_face(result)
-    own = _own_light(result)
+    own = own_light(result)
     for t in _phases(chosen.turning * chosen.fps):
         yaw = TURN * math.sin(2.0 * math.pi * t)
         yield _on_ground(novel_view(result, model, yaw, lighting=own, texture=texture, side=chosen.side))

@@ -21,6 +21,7 @@ The last three come where the call names a light, an expression or angles. Expor
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,9 @@ from ...fitting.result_files import save
 from ...fitting.results import FitResult
 from ...fitting.texture import Texture, TextureOptions
 from ...models.errors import OutputError
+from ...models.files import atomic_write
 from ...models.morphable_model import MorphableModel, UVMap
-from ..export.lights import LAMPS, named_light
+from ..export.lights import LAMPS
 from .pngs import write_png
 
 Pixels = NDArray[np.uint8]
@@ -57,7 +59,6 @@ FILES: Mapping[str, tuple[str, ...]] = {
 
 TEXTURED = frozenset({"obj", "glb", "html", "texture", "sheet", "turntable", "relight", "expression", "view"})
 """Formats that show the photo's texture."""
-
 
 VIEW_SIDE = 1024  # px of view.png
 
@@ -97,6 +98,13 @@ class Face:
             return None, None
         return self.texture.albedo if self.look.delit else self.texture.photographed, self.texture.uv
 
+    @cached_property
+    def glb(self) -> bytes:
+        """The binary glTF, which is a file and a part of the viewer's page."""
+        from ..export.glb import glb_bytes
+
+        return glb_bytes(self.result, self.model, *self.mesh_texture)
+
 
 def write_exports(folder: Path, face: Face, formats: Sequence[str]) -> list[str]:
     """Write the files of `formats` into `folder`, each whole or not at all, and return their names relative to it.
@@ -127,17 +135,15 @@ def _obj(folder: Path, face: Face) -> Sequence[Path]:
 
 
 def _glb(folder: Path, face: Face) -> Sequence[Path]:
-    from ..export.glb import write_glb
-
-    write_glb(folder / "mesh.glb", face.result, face.model, *face.mesh_texture)
+    with atomic_write(folder / "mesh.glb") as file:
+        file.write(face.glb)
     return (folder / "mesh.glb",)
 
 
 def _html(folder: Path, face: Face) -> Sequence[Path]:
-    from ..export.glb import glb_bytes
     from ..export.viewer import write_viewer
 
-    write_viewer(folder / "viewer.html", glb_bytes(face.result, face.model, *face.mesh_texture), face.name)
+    write_viewer(folder / "viewer.html", face.glb, face.name)
     return (folder / "viewer.html",)
 
 
@@ -209,20 +215,19 @@ def _relight(folder: Path, face: Face) -> Sequence[Path]:
 
 def _expression(folder: Path, face: Face) -> Sequence[Path]:
     from ..export.expressions import with_expression
-    from ..export.motion import rerendered
+    from ..export.motion import own_light, rerendered
 
     if not face.look.expression:
         return ()
     posed = with_expression(face.result, face.model, face.look.expression)
-    light = named_light("soft") if face.result.lighting is None else face.result.lighting
-    picture = rerendered(posed, face.model, face.photo, lighting=light, texture=face.texture)
+    picture = rerendered(posed, face.model, face.photo, lighting=own_light(face.result), texture=face.texture)
     return _pictures(folder, {"expression.png": picture})
 
 
 def _view(folder: Path, face: Face) -> Sequence[Path]:
-    from ..export.motion import novel_view
+    from ..export.motion import novel_view, own_light
 
-    light = named_light("soft") if face.result.lighting is None else face.result.lighting
+    light = own_light(face.result)
     picture = novel_view(face.result, face.model, *face.look.view, lighting=light, texture=face.texture, side=VIEW_SIDE)
     return _pictures(folder, {"view.png": picture})
 
