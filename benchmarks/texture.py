@@ -20,7 +20,8 @@ from typing import Any
 from unittest.mock import patch
 
 import facefit
-from facefit.fitting.texture import Texture, TextureOptions, make_texture
+from facefit.fitting.texture import Texture, make_texture
+from facefit.fitting.texturing.options import TextureOptions
 
 PARTS = {
     "depth map": "make_depth_view",

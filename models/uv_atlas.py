@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .arrays import checked_array, checked_indices
 from .errors import InvalidInputError, MissingDependencyError
-from .morphable_model import UVMap
+from .morphable_model import MorphableModel, UVMap
 
 RESOLUTION = 1024
 """Texels per side for which the charts are packed."""
@@ -44,3 +44,16 @@ def make_atlas(vertices: ArrayLike, triangles: ArrayLike) -> UVMap:
     if len(corners) != len(faces) or not np.array_equal(sources[corners], faces):
         raise InvalidInputError("triangles: expected a surface that can be cut into charts, got one that cannot")
     return UVMap(np.clip(coordinates, 0.0, 1.0).astype(np.float32), corners.astype(np.int32))
+
+
+def model_atlas(model: MorphableModel) -> UVMap:
+    """Return the model's texture coordinates, or an atlas made for it where it has none within the unit square."""
+    if has_own_atlas(model):
+        assert model.uv is not None
+        return model.uv
+    return make_atlas(model.mean, model.triangles)
+
+
+def has_own_atlas(model: MorphableModel) -> bool:
+    """Whether the model has texture coordinates, all of them within the unit square."""
+    return model.uv is not None and bool(model.uv.coordinates.min() >= 0.0 and model.uv.coordinates.max() <= 1.0)

@@ -142,7 +142,7 @@ def test_no_texture_leaves_meshes_plain(tmp_path: Path) -> None:
 
 def test_a_model_without_an_atlas_and_nothing_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said in one line, and everything else is written."""
-    monkeypatch.setattr("facefit.fitting.texture.has_own_atlas", lambda model: False)
+    monkeypatch.setattr("facefit.models.uv_atlas.has_own_atlas", lambda model: False)
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     done = run(ASTRONAUT, "-o", tmp_path, "--formats", "obj", "--stages", "landmark")
     assert done.status == 0

@@ -11,12 +11,13 @@ from scipy.spatial import KDTree
 
 from facefit.fitting.results import FitResult
 from facefit.fitting.status import FitStatus
-from facefit.fitting.texture import Texture, TextureOptions, make_texture
+from facefit.fitting.texture import Texture, make_texture
 from facefit.fitting.texturing import _kernels
 from facefit.fitting.texturing._kernels import SKIN
 from facefit.fitting.texturing.atlas import TextureSpace, fill_gutters
 from facefit.fitting.texturing.layers import LASHES, clear_of_lashes
 from facefit.fitting.texturing.membrane import continued, surface_laplacian
+from facefit.fitting.texturing.options import TextureOptions
 from facefit.fitting.texturing.pyramid import make_pyramid
 from facefit.fitting.texturing.tables import DepthView, Lens, Limits, Mesh, Scene
 from facefit.models.colour import linear_to_srgb, srgb_to_linear

@@ -10,10 +10,11 @@ from small_model import small_model
 
 from facefit.fitting.results import FitResult
 from facefit.fitting.status import FitStatus
-from facefit.fitting.texture import TextureOptions, make_texture, model_atlas
+from facefit.fitting.texture import make_texture
+from facefit.fitting.texturing.options import TextureOptions
 from facefit.models.errors import InvalidInputError, MissingDependencyError
 from facefit.models.morphable_model import UVMap
-from facefit.models.uv_atlas import make_atlas
+from facefit.models.uv_atlas import make_atlas, model_atlas
 from facefit.render.cameras import ScaledOrthographic, rotation_from_angles
 
 RADII = np.array([75.0, 100.0, 80.0])

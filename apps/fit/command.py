@@ -25,7 +25,7 @@ from ..choices import NO_USABLE_FIT, Convention
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...fitting.texture import TextureOptions
+    from ...fitting.texturing.options import TextureOptions
     from ...models.morphable_model import MorphableModel
     from .job import Outcome, Tools
 
@@ -255,7 +255,8 @@ def _texture_options(
     model: "MorphableModel", size: int, formats: Sequence[str], errors: "Console"
 ) -> "TextureOptions | None":
     """Return how textures are made; None, with a line that says so, where the model's atlas cannot be."""
-    from ...fitting.texture import TextureOptions, has_own_atlas
+    from ...fitting.texturing.options import TextureOptions
+    from ...models.uv_atlas import has_own_atlas
     from .exports import TEXTURED
 
     if has_own_atlas(model) or find_spec("xatlas") is not None or not TEXTURED.intersection(formats):

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from ...fitting.result_files import save
 from ...fitting.results import FitResult
-from ...fitting.texture import Texture, TextureOptions
+from ...fitting.texture import Texture
+from ...fitting.texturing.options import TextureOptions
 from ...models.errors import OutputError
 from ...models.files import atomic_write
 from ...models.morphable_model import MorphableModel, UVMap
