@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .fitting.animation import animate, separate_detail
     from .fitting.images import read_image
     from .fitting.options import FitOptions
     from .fitting.pipeline import fit, fit_faces, fit_landmarks
@@ -41,6 +42,7 @@ __all__ = [
     "ScaledOrthographic",
     "StageReport",
     "__version__",
+    "animate",
     "fit",
     "fit_faces",
     "fit_landmarks",
@@ -50,6 +52,7 @@ __all__ = [
     "read_image",
     "render",
     "save",
+    "separate_detail",
 ]
 
 _LAYERS = ("models", "render", "fitting", "apps")
@@ -63,6 +66,7 @@ _HOMES = {
     "Perspective": "render.cameras",
     "ScaledOrthographic": "render.cameras",
     "StageReport": "fitting.results",
+    "animate": "fitting.animation",
     "fit": "fitting.pipeline",
     "fit_faces": "fitting.pipeline",
     "fit_landmarks": "fitting.pipeline",
@@ -71,6 +75,7 @@ _HOMES = {
     "make_texture": "fitting.texture",
     "read_image": "fitting.images",
     "save": "fitting.result_files",
+    "separate_detail": "fitting.animation",
 }
 
 

@@ -19,6 +19,7 @@ import typer
 from ..models.errors import FacefitError
 from .evaluate.command import app as evaluate_app
 from .fit.command import fit
+from .label.command import label
 from .model.command import app as model_app
 
 app = typer.Typer(
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("fit")(fit)
+app.command("label")(label)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(model_app, name="model")
 

@@ -1,7 +1,8 @@
 # Sourced by the launchers: leaves in $python an interpreter that runs facefit, after installing it where needed.
 #
 #   $root    the project's folder, absolute
-#   $level   what to install: base (to use it), test (to test it as well), dev (to lint and build it as well)
+#   $level   what to install: base (to use it), label (to label folders of photos as well), test (to test all of it), dev
+#            (to lint and build it as well)
 #
 # The last step of an installation writes a stamp per level into .venv: the folder and the checksum of setup.cfg.
 # Without the right stamp (interrupted, new dependencies, project moved) the installation is done again over what is
@@ -12,12 +13,13 @@ wanted="$root $(cksum <"$root/setup.cfg")"
 
 case $level in
 base) includes='base' target=. probe='import facefit' ;;
+label) includes='base label' target='.[label]' probe='import facefit, pyarrow' ;;
 test)
-    includes='base test' target='.[test]'
+    includes='base label test' target='.[test]'
     probe='import facefit, pytest, hypothesis, trimesh, os.path, sys
 assert os.path.samefile(os.path.dirname(facefit.__file__), os.path.join(sys.argv[1], "api"))'
     ;;
-dev) includes='base test dev' target='.[dev]' probe='raise SystemExit("always .venv")' ;;
+dev) includes='base label test dev' target='.[dev]' probe='raise SystemExit("always .venv")' ;;
 esac
 
 lock='import fcntl

@@ -34,7 +34,7 @@ from ..models.morphable_model import MorphableModel
 from ..models.point_basis import PointBasis
 from ..render.cameras import yaw_degrees
 from ._kernels import blended_points, nearest_outline_points, occluding_boundary, place_on_outline
-from .landmark_problem import PoseAndShape
+from .state_prior import PoseAndShape
 
 Array = NDArray[np.float64]
 

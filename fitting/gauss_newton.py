@@ -29,13 +29,59 @@ Array = NDArray[np.float64]
 State = TypeVar("State")
 
 
+class Equations(Protocol):
+    """An energy's Gauss-Newton model at a state."""
+
+    @property
+    def energy(self) -> float:
+        """E in nats."""
+
+    @property
+    def finite(self) -> bool:
+        """Whether energy and derivatives are finite."""
+
+    def damped_step(
+        self, damping: float, lower: Array, upper: Array, held: NDArray[np.int8] | None
+    ) -> tuple[Array, NDArray[np.int8] | None]:
+        """Return the step (P,) that minimises the damped model within the bounds, and the bounds that it meets."""
+
+    def promised(self, step: Array) -> float:
+        """Return the fall of energy, nats, that the undamped model promises for a step (P,)."""
+
+
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
-    """Energy and its Gauss-Newton model at a state."""
+    """Energy and its Gauss-Newton model at a state, as a matrix."""
 
     energy: float  # nats
     gradient: Array  # (P,) J^T r
     matrix: Array  # (P, P) J^T J, symmetric
+
+    @property
+    def finite(self) -> bool:
+        """Whether all is finite; the diagonal of J^T J shows what is not in any column of J."""
+        parts = (self.energy, self.gradient, self.matrix.diagonal())
+        return all(bool(np.isfinite(part).all()) for part in parts)
+
+    def damped_step(
+        self, damping: float, lower: Array, upper: Array, held: NDArray[np.int8] | None
+    ) -> tuple[Array, NDArray[np.int8]]:
+        """Return the minimum of the damped quadratic model within the bounds, and the bounds that it meets.
+
+        Where rounding leaves the matrix indefinite, the damping grows until it is not.
+        """
+        matrix = self.matrix.copy()
+        diagonal = np.maximum(matrix.diagonal(), 1e-300)
+        while True:
+            matrix.flat[:: len(matrix) + 1] = diagonal * (1.0 + damping)
+            try:
+                return minimise_bounded_quadratic(matrix, -self.gradient, lower, upper, held)
+            except np.linalg.LinAlgError:
+                damping = max(10.0 * damping, 1e-12)
+
+    def promised(self, step: Array) -> float:
+        """Return the fall of energy, nats, that the undamped model promises for a step (P,)."""
+        return -float(self.gradient @ step + 0.5 * step @ (self.matrix @ step))
 
 
 class Problem(Protocol[State]):
@@ -44,8 +90,8 @@ class Problem(Protocol[State]):
     def energy(self, state: State) -> float:
         """Return E(state) in nats."""
 
-    def normal_equations(self, state: State) -> NormalEquations:
-        """Return energy, gradient and Gauss-Newton matrix at `state`."""
+    def normal_equations(self, state: State) -> Equations:
+        """Return energy, gradient and Gauss-Newton model at `state`."""
 
     def step_bounds(self, state: State) -> tuple[Array, Array]:
         """Return the smallest and largest step (P,) that each entry may take from `state`; infinite where unbounded."""
@@ -78,7 +124,7 @@ class Outcome(Generic[State]):
 
     state: State
     energy: float  # nats, at `state`
-    equations: NormalEquations | None  # at `state`, where the loop has come to compute them
+    equations: Equations | None  # at `state`, where the loop has come to compute them
     held: NDArray[np.int8] | None  # (P,) bounds that the last step met, see ridge.py
     status: FitStatus
     iterations: int
@@ -106,18 +152,18 @@ def minimise(
     in seconds on the clock of time.perf_counter.
     """
     options = options or GaussNewtonOptions()
-    equations: NormalEquations | None
+    equations: Equations | None
     state, equations = start, problem.normal_equations(start)
     initial = energy = equations.energy
     damping, growth = options.initial_damping, 2.0
     status, iterations = FitStatus.MAX_ITERATIONS, 0
     while True:
         equations = equations or problem.normal_equations(state)
-        if not _finite(equations):
+        if not equations.finite:
             status = FitStatus.DIVERGED
             break
-        step, held = _damped_step(equations, damping, *problem.step_bounds(state), held)
-        promised = -float(equations.gradient @ step + 0.5 * step @ (equations.matrix @ step))
+        step, held = equations.damped_step(damping, *problem.step_bounds(state), held)
+        promised = equations.promised(step)
         if damping <= LIGHT_DAMPING and promised <= options.tolerance:
             status = FitStatus.CONVERGED
             break
@@ -146,26 +192,3 @@ def minimise(
                 status = FitStatus.STALLED
                 break
     return Outcome(state, energy, equations, held, status, iterations, initial)
-
-
-def _finite(equations: NormalEquations) -> bool:
-    """Whether all is finite; the diagonal of J^T J shows what is not in any column of J."""
-    parts = (equations.energy, equations.gradient, equations.matrix.diagonal())
-    return all(bool(np.isfinite(part).all()) for part in parts)
-
-
-def _damped_step(
-    equations: NormalEquations, damping: float, lower: Array, upper: Array, held: NDArray[np.int8] | None
-) -> tuple[Array, NDArray[np.int8]]:
-    """Return the minimum of the damped quadratic model within the bounds, and the bounds that it meets.
-
-    Where rounding leaves the matrix indefinite, the damping grows until it is not.
-    """
-    matrix = equations.matrix.copy()
-    diagonal = np.maximum(matrix.diagonal(), 1e-300)
-    while True:
-        matrix.flat[:: len(matrix) + 1] = diagonal * (1.0 + damping)
-        try:
-            return minimise_bounded_quadratic(matrix, -equations.gradient, lower, upper, held)
-        except np.linalg.LinAlgError:
-            damping = max(10.0 * damping, 1e-12)

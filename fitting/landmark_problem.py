@@ -18,27 +18,18 @@ alternation between pose and coefficients would hold fixed and thereby overstate
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels import rotated, whitened_jacobian, whitened_residual
 from .gauss_newton import NormalEquations
+from .state_prior import PoseAndShape, StatePrior
 
 Array = NDArray[np.float64]
 
 POSE = 6
 """Number of pose entries at the head of a step."""
-
-
-class PoseAndShape(NamedTuple):
-    """A state of the solver: scaled orthographic pose and stacked coefficients."""
-
-    rotation: Array  # (3, 3) model to camera
-    translation: Array  # (2,) px
-    scale: float  # px/mm
-    coefficients: Array  # (P,) identity, then expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +45,7 @@ class LandmarkProblem:
     precision: Array  # (P,) 1 / sigma_k^2
     lower: Array  # (P,)
     upper: Array  # (P,)
+    prior: StatePrior | None = None  # what else is known of pose and shape
 
     def points(self, coefficients: Array) -> Array:
         """Return the model's points (M, 3), mm."""
@@ -75,7 +67,8 @@ class LandmarkProblem:
         """Return E in nats."""
         residual = self.residual(state)
         c = state.coefficients
-        return float(0.5 * (residual @ residual) + 0.5 * (self.precision @ (c * c)))
+        own = 0.0 if self.prior is None else self.prior.energy(state)
+        return float(0.5 * (residual @ residual) + 0.5 * (self.precision @ (c * c))) + own
 
     def normal_equations(self, state: PoseAndShape) -> NormalEquations:
         """Return energy, gradient (6 + P,) and Gauss-Newton matrix at `state`."""
@@ -86,8 +79,11 @@ class LandmarkProblem:
         c = state.coefficients
         gradient[POSE:] += self.precision * c
         matrix.flat[POSE * (len(matrix) + 1) :: len(matrix) + 1] += self.precision
-        energy = 0.5 * (residual @ residual) + 0.5 * (self.precision @ (c * c))
-        return NormalEquations(float(energy), gradient, matrix)
+        energy = float(0.5 * (residual @ residual) + 0.5 * (self.precision @ (c * c)))
+        if self.prior is None:
+            return NormalEquations(energy, gradient, matrix)
+        own, slope, stiffness = self.prior.equations(state)
+        return NormalEquations(energy + own, gradient + slope, matrix + stiffness)
 
     def step_bounds(self, state: PoseAndShape) -> tuple[Array, Array]:
         """Return how far each entry may move; the pose is free."""

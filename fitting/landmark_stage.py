@@ -22,14 +22,15 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
-from .gauss_newton import GaussNewtonOptions, Outcome, minimise
+from .gauss_newton import GaussNewtonOptions, NormalEquations, Outcome, minimise
 from .gold_standard import DegenerateConfigurationError, fit_scaled_orthographic
 from .landmark_noise import LandmarkNoise
-from .landmark_problem import POSE, LandmarkProblem, PoseAndShape
+from .landmark_problem import POSE, LandmarkProblem
 from .landmark_task import JawMatching, LandmarkTask, energy_terms, landmark_task, parameters_of, state_of
 from .landmarks import JAW, LandmarkConvention
 from .parameters import FaceParameters
 from .ridge import minimise_bounded_quadratic
+from .state_prior import PoseAndShape
 from .status import FitStatus
 
 Array = NDArray[np.float64]
@@ -111,7 +112,9 @@ def fit_landmark_stage(
     _require_facing(state)
     state, held = _alternate(task, state, options.alternations)
     outcome, problem, iterations = _finish(task, state, held, options, deadline)
-    equations = outcome.equations or problem.normal_equations(outcome.state)
+    equations = outcome.equations
+    if not isinstance(equations, NormalEquations):
+        equations = problem.normal_equations(outcome.state)
     landmarks = problem.projected(outcome.state)
     implausible = _implausible(outcome.state, landmarks, task)
     return LandmarkFit(

@@ -10,9 +10,10 @@ from ..models.point_basis import PointBasis
 from ..render.cameras import ScaledOrthographic
 from .contour import FREE_MATCHINGS, ContourMatch, jumping, match_contour, on_outline
 from .landmark_noise import LandmarkNoise
-from .landmark_problem import LandmarkProblem, PoseAndShape
+from .landmark_problem import LandmarkProblem
 from .landmarks import LandmarkConvention
 from .parameters import FaceParameters
+from .state_prior import PoseAndShape, StatePrior
 
 Array = NDArray[np.float64]
 
@@ -32,6 +33,7 @@ class LandmarkTask:
     upper: Array  # (P,)
     measured: NDArray[np.intp]  # (L,) points that the photo itself told of, see `with_measured`
     measured_whitening: Array  # (L, 2, 2) 1/px
+    prior: StatePrior | None = None  # of pose and shape, in a video from the frame before
 
     def problem(
         self, scale: float, match: ContourMatch | None = None, counted: NDArray[np.bool_] | None = None
@@ -51,7 +53,7 @@ class LandmarkTask:
         whitening[self.measured] = self.measured_whitening
         return LandmarkProblem(
             mean, basis, self.observed, whitening, self.pairs, self.noise.opening_correlation,
-            self.precision, self.lower, self.upper,
+            self.precision, self.lower, self.upper, self.prior,
         )  # fmt: skip
 
     def with_measured(self, points: NDArray[np.intp], observed: Array, whitening: Array) -> "LandmarkTask":

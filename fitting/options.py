@@ -6,20 +6,24 @@ from dataclasses import dataclass, field
 from numpy.typing import ArrayLike
 
 from ..models.errors import InvalidInputError
+from .detailing.options import DetailOptions
 from .landmark_noise import LandmarkNoise, expand_sigma
 from .landmark_stage import LandmarkStageOptions
 from .landmarks import LandmarkConvention
 from .photometric.options import PhotometricOptions
 
-STAGES = ("landmark", "photometric")
+STAGES = ("landmark", "photometric", "detail")
 """The stages that exist, in the order in which they run."""
+
+
+_PARTS = {"landmark": LandmarkStageOptions, "photometric": PhotometricOptions, "detail": DetailOptions}
 
 
 @dataclass(frozen=True)
 class FitOptions:
     """How to fit one face."""
 
-    stages: tuple[str, ...] = STAGES  # which of STAGES to run, in their order; without an image the first alone
+    stages: tuple[str, ...] = STAGES[:2]  # which of STAGES to run, in their order; without an image the first alone
     landmark_convention: LandmarkConvention | str | None = None
     # What a jaw point means; None: the detector's own, or semantic for landmarks that are given.
     landmark_sigma: float | ArrayLike | None = None
@@ -30,6 +34,7 @@ class FitOptions:
     max_seconds: float | None = None  # for all stages of one call; past it the fit ends with status TIMEOUT
     landmark: LandmarkStageOptions = field(default_factory=LandmarkStageOptions)
     photometric: PhotometricOptions = field(default_factory=PhotometricOptions)
+    detail: DetailOptions = field(default_factory=DetailOptions)
 
     def __post_init__(self) -> None:
         """Refuse unknown stages and conventions, and impossible noise and limits."""
@@ -48,6 +53,6 @@ class FitOptions:
             object.__setattr__(self, "landmark_convention", LandmarkConvention(self.landmark_convention))
         if self.max_seconds is not None and not self.max_seconds > 0.0:
             raise InvalidInputError(f"max_seconds: expected a positive number, got {self.max_seconds}")
-        for name, kind in (("landmark", LandmarkStageOptions), ("photometric", PhotometricOptions)):
+        for name, kind in _PARTS.items():
             if not isinstance(value := getattr(self, name), kind):
                 raise InvalidInputError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")

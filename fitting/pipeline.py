@@ -18,6 +18,7 @@ from ..models.arrays import checked_array
 from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel, require_model
 from ..models.store import load_model
+from .detail import DetailFit, fit_detail_stage
 from .detection import Detection, FaceDetector
 from .gold_standard import DegenerateConfigurationError
 from .images import LoadedImage, checked_image
@@ -28,6 +29,7 @@ from .landmark_stage import LandmarkFit, fit_landmark_stage
 from .landmarks import COUNT, LandmarkConvention, face_box
 from .options import FitOptions
 from .photometric.stage import PhotometricFit, fit_photometric_stage
+from .quality import fit_quality
 from .results import FitResult, StageReport
 from .status import FitStatus
 from .threads import single_threaded_blas
@@ -244,10 +246,22 @@ def _run_stages(session: _Session, face: _Face, noise: LandmarkNoise, convention
             session.image, found.parameters, found.task, options.photometric, session.deadline
         )  # fmt: skip
         reports.append(_report("photometric", refined, time.perf_counter() - started))
-    return _result(session, face, found, refined, noise, tuple(reports))
+    result = _result(session, face, found, refined, noise, tuple(reports))
+    return _detailed(session, result) if "detail" in options.stages and session.image is not None else result
 
 
-def _report(name: str, found: LandmarkFit | PhotometricFit, seconds: float) -> StageReport:
+def _detailed(session: _Session, result: FitResult) -> FitResult:
+    """Return a usable result with what the detail stage finds, and its report."""
+    if not result.status.usable:
+        return result
+    assert session.image is not None
+    started = time.perf_counter()
+    found = fit_detail_stage(session.image, result, session.model, session.options.detail, session.deadline)
+    report = _report("detail", found, time.perf_counter() - started)
+    return replace(result, detail=found.detail, stages=(*result.stages, report))
+
+
+def _report(name: str, found: LandmarkFit | PhotometricFit | DetailFit, seconds: float) -> StageReport:
     return StageReport(name, found.status, found.iterations, found.initial_energy, found.final_energy, seconds)
 
 
@@ -296,8 +310,6 @@ def _result(
     shown = np.where(
         (np.abs(face.landmarks) < MAX_COORDINATE).all(axis=1, keepdims=True), face.landmarks, last.landmarks
     )
-    # 1/2 |r|^2 over 2 entries a point
-    mean_square = last.landmark_energy / np.isfinite(noise.sigma).sum()
     result = FitResult(
         status=last.status,
         message=found.message if last is found else last.status.value,
@@ -312,7 +324,7 @@ def _result(
         vertices=vertices,
         vertices_image=parameters.camera.project(vertices),
         triangles=model.triangles,
-        quality=float(1.0 / (1.0 + mean_square)),
+        quality=fit_quality(found, refined),
         stages=reports,
         provenance=session.provenance,
         **replace(face, landmarks=shown).describe(),

@@ -1,7 +1,7 @@
 """Results as files: one `.npz` without pickles, in which nested names are joined by dots.
 
 Arrays stand under their field's name and are absent where the field is None; the camera is `camera.kind`,
-`camera.rotation`, ..., a texture likewise; texts are 0-d string arrays; `stages` and `provenance` are JSON
+`camera.rotation`, ..., texture and detail likewise; texts are 0-d string arrays; `stages` and `provenance` are JSON
 texts; `schema` is the version. JSON knows no infinity: such numbers become the texts "inf", "-inf" and "nan".
 """
 
@@ -19,6 +19,7 @@ from ..models.errors import InvalidInputError, OutputError
 from ..models.files import atomic_write
 from ..models.morphable_model import UVMap
 from ..render.cameras import Camera, Perspective, ScaledOrthographic
+from .detail_map import DetailMap
 from .results import FitResult, StageReport
 from .status import FitStatus
 from .texture import Texture
@@ -27,7 +28,6 @@ SCHEMA = 1
 _CAMERAS = {camera.kind: camera for camera in (ScaledOrthographic, Perspective)}
 _NUMBERS = {"face_index": int, "detector_score": float, "quality": float}
 _TEXTS = ("message", "detector")
-_TEXTURE = ("photographed", "albedo", "confidence")
 
 
 def save(result: FitResult, path: str | Path) -> None:
@@ -45,9 +45,10 @@ def save(result: FitResult, path: str | Path) -> None:
         if item.name == "camera":
             arrays["camera.kind"] = value.kind
             arrays |= {f"camera.{part.name}": getattr(value, part.name) for part in fields(value)}
-        elif isinstance(value, Texture):
-            arrays |= {f"texture.{name}": getattr(value, name) for name in _TEXTURE}
-            arrays |= {f"texture.uv.{part.name}": getattr(value.uv, part.name) for part in fields(value.uv)}
+        elif isinstance(value, Texture | DetailMap):
+            arrays |= {f"{item.name}.{part.name}": getattr(value, part.name) for part in fields(value)}
+            del arrays[f"{item.name}.uv"]
+            arrays |= {f"{item.name}.uv.{part.name}": getattr(value.uv, part.name) for part in fields(value.uv)}
         else:
             arrays[item.name] = value
     arrays = {name: _plain(name, value) for name, value in arrays.items()}
@@ -97,7 +98,8 @@ def _result(arrays: dict[str, NDArray[Any]]) -> FitResult:
         "stages": tuple(_stage(stage) for stage in json.loads(str(arrays.pop("stages")))),
         "provenance": json.loads(str(arrays.pop("provenance"))),
         "camera": _camera(_part(arrays, "camera.")),
-        "texture": _texture(_part(arrays, "texture.")),
+        "texture": _laid_out(Texture, _part(arrays, "texture.")),
+        "detail": _laid_out(DetailMap, _part(arrays, "detail.")),
     }
     for name, value in arrays.items():
         if name in _TEXTS:
@@ -127,7 +129,10 @@ def _camera(parts: dict[str, Any]) -> Camera | None:
     return _CAMERAS[str(parts.pop("kind"))](**parts)
 
 
-def _texture(parts: dict[str, Any]) -> Texture | None:
+def _laid_out(kind: type[Texture] | type[DetailMap], parts: dict[str, Any]) -> Any:
+    """Return a texture or a detail map of its arrays, or None where there are none."""
     if not parts:
         return None
-    return Texture(uv=UVMap(**_part(parts, "uv.")), **parts)
+    if "guessed" in parts:
+        parts["guessed"] = bool(parts["guessed"])
+    return kind(uv=UVMap(**_part(parts, "uv.")), **parts)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..render.cameras import Camera
+from .detail_map import DetailMap
 from .status import FitStatus
 
 Array = NDArray[np.float64]
@@ -49,8 +50,8 @@ class FitResult:
     face_index: int = 0  # 0 is the largest face of the image
     detector: str | None = None  # what found the landmarks; None where they were given
     detector_score: float | None = None  # in the detector's own unit
-    quality: float | None = None  # 0-1: 1 / (1 + mean squared whitened landmark residual); not calibrated
-    detail: Any = None  # None until a detail stage ran
+    quality: float | None = None  # 0-1, the probability that the fit is within 3 % of the face's size; see quality.py
+    detail: DetailMap | None = None  # None until a detail stage ran
     texture: Any = None  # None until a texture was made
     stages: tuple[StageReport, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)  # version, model, options, image; JSON types only

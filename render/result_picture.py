@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping
 from contextlib import closing, nullcontext
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..models.arrays import checked_array
 from ..models.errors import InvalidInputError
 from .cameras import Camera, checked_camera
 from .compositing import checked_photo
 from .compositing import over as composite
 from .rasterizer import checked_size
 from .renderer import Renderer, Shading, make_renderer
+from .tessellation import Relief, relief_mesh
+from .textured import TexturedRenderer
 
 MARGIN = 2  # px around the mesh, for its smooth outline
+DETAILED: tuple[Shading, ...] = ("sh", "phong")
+"""Shadings that show a surface, not its triangles: these have the wrinkles."""
 
 
 class FittedFace(Protocol):
@@ -37,6 +43,10 @@ class FittedFace(Protocol):
         """(9, 3) spherical harmonics, camera frame."""
 
     @property
+    def detail(self) -> Relief | None:
+        """Heights over the surface."""
+
+    @property
     def provenance(self) -> Mapping[str, Any]:
         """Holds the photo's size under image.size: width, height."""
 
@@ -52,14 +62,16 @@ def draw_result(
     shading: Shading = "sh",
     over: NDArray[np.uint8] | None = None,
     renderer: str | Renderer = "auto",
+    detail: bool = True,
 ) -> NDArray[np.uint8]:
     """Draw a fitted face and return RGBA (H, W, 4) uint8 with straight alpha.
 
     The size is that of the photo `over` (H, W, 3), over which the face is then laid, else `height` and `width`, else
     that of the fitted photo. `camera`: another view than the photo's. `colours` (N, 3): linear reflectance per vertex,
     None for clay. `lighting` (9, 3): for shading "sh", the fit's own if None, studio light if it has none. `renderer`:
-    a name as for `make_renderer`, or a renderer, which stays open. Raises InvalidInputError for a result without a
-    face, for arguments of a wrong kind or shape, or where no size is known.
+    a name as for `make_renderer`, or a renderer, which stays open. `detail`: whether the wrinkles of a result that has
+    them are drawn; "wire" and "points", which show the mesh itself, never have them. Raises InvalidInputError for a
+    result without a face, for arguments of a wrong kind or shape, or where no size is known.
     """
     if result.vertices is None or result.triangles is None or result.camera is None:
         raise InvalidInputError("result: expected a fitted face, got a result without vertices; see its status")
@@ -68,8 +80,14 @@ def draw_result(
     view = result.camera if camera is None else checked_camera(camera)
     if not isinstance(renderer, str | Renderer):
         raise InvalidInputError(f"renderer: expected a name or a renderer, got {type(renderer).__name__}")
+    mesh = (result.vertices, result.triangles)
+    if detail and result.detail is not None and shading in DETAILED:
+        given = None if colours is None else checked_array("colours", colours, (len(result.vertices), 3))
+        fine = relief_mesh(*mesh, result.detail, given, renderer.uv if isinstance(renderer, TexturedRenderer) else None)
+        if isinstance(renderer, TexturedRenderer) and fine.uv is not None:
+            renderer = replace(renderer, uv=fine.uv)
+        mesh, colours = (fine.vertices, fine.triangles), None if colours is None else fine.values
     with closing(make_renderer(renderer)) if isinstance(renderer, str) else nullcontext(renderer) as drawer:
-        mesh = (result.vertices, result.triangles)
         picture = _draw_window(drawer, view, mesh, size, colours=colours, lighting=light, shading=shading)
     if over is None:
         return picture

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from facefit.fitting.landmark_problem import PoseAndShape
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.models.morphable_model import LandmarkEmbedding, MorphableModel
 from facefit.render.cameras import ScaledOrthographic, rotation_from_angles
 

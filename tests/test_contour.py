@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import dijkstra
 import facefit
 from facefit.fitting._kernels import nearest_outline_points, occluding_boundary, vertex_normals
 from facefit.fitting.contour import GATE, ContourMatch, match_contour
-from facefit.fitting.landmark_problem import PoseAndShape
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.models.morphable_model import JawContour, MorphableModel
 from facefit.render.cameras import FRONTAL, rotation_from_angles
 

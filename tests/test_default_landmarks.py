@@ -12,8 +12,8 @@ from scenes import random_expression, random_scenes
 import facefit
 from facefit.fitting.contour import match_contour
 from facefit.fitting.dlib_detector import DlibDetector
-from facefit.fitting.landmark_problem import PoseAndShape
 from facefit.fitting.landmarks import GROUPS, INNER, JAW, LEFT_BROW, LIP_PAIRS, MIRROR, RIGHT_BROW, box_size
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.models.colour import to_uint8
 from facefit.models.morphable_model import LandmarkEmbedding, MorphableModel
 from facefit.render.cameras import ScaledOrthographic, rotation_from_angles

@@ -14,8 +14,9 @@ from facefit.fitting._kernels import rotated, whitened_jacobian, whitened_residu
 from facefit.fitting.gauss_newton import GaussNewtonOptions, minimise
 from facefit.fitting.initializers import InitializerInput, MeanFace
 from facefit.fitting.landmark_noise import OPENING_PAIRS, LandmarkNoise, expand_sigma
-from facefit.fitting.landmark_problem import POSE, LandmarkProblem, PoseAndShape
+from facefit.fitting.landmark_problem import POSE, LandmarkProblem
 from facefit.fitting.landmarks import JAW, LandmarkConvention
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.fitting.status import FitStatus
 from facefit.models.errors import InvalidInputError
 

@@ -12,9 +12,9 @@ import facefit
 from facefit.fitting.contour import FREE_MATCHINGS, JUMP, ContourMatch, jumping, match_contour
 from facefit.fitting.eyelids import EYELID_PAIRS
 from facefit.fitting.landmark_noise import OPENING_PAIRS, LandmarkNoise, expand_sigma
-from facefit.fitting.landmark_problem import PoseAndShape
 from facefit.fitting.landmark_task import JawMatching, LandmarkTask, landmark_task
 from facefit.fitting.landmarks import JAW, LandmarkConvention
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.models.morphable_model import MorphableModel
 from facefit.render.cameras import rotation_from_angles
 

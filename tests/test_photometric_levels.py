@@ -9,10 +9,10 @@ from photometric_scenes import photographed, random_light
 from scenes import random_scene
 
 import facefit
-from facefit.fitting.landmark_problem import PoseAndShape
 from facefit.fitting.photometric.levels import Level, make_level
 from facefit.fitting.photometric.surface import Surface, make_surface
 from facefit.fitting.photometric.view import View, make_view
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.models.colour import to_uint8
 from facefit.render.cameras import ScaledOrthographic
 from facefit.render.spherical_harmonics import basis

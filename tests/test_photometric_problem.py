@@ -16,7 +16,6 @@ from scenes import toy_model
 from facefit.fitting._kernels import rotated
 from facefit.fitting.gauss_newton import NormalEquations
 from facefit.fitting.landmark_noise import LandmarkNoise, expand_sigma
-from facefit.fitting.landmark_problem import PoseAndShape
 from facefit.fitting.landmark_task import landmark_task
 from facefit.fitting.landmarks import LandmarkConvention
 from facefit.fitting.photometric import _kernels
@@ -25,6 +24,7 @@ from facefit.fitting.photometric.levels import Level
 from facefit.fitting.photometric.problem import FaceState, PhotometricProblem
 from facefit.fitting.photometric.surface import make_surface
 from facefit.fitting.photometric.view import View, make_view
+from facefit.fitting.state_prior import PoseAndShape
 from facefit.models.colour import linear_to_srgb
 from facefit.render.cameras import rotation_from_angles
 from facefit.render.normals import triangle_normals

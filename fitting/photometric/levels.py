@@ -49,6 +49,8 @@ def make_level(image: Pixels, box: Array, factor: float) -> Level | None:
     None where the box and the image have no 8 x 8 px of the level in common.
     """
     height, width = image.shape[:2]
+    if factor * min(height, width) < 8.0:
+        return None
     low = np.clip(np.floor(box[:2]), 0, [width, height]).astype(int)
     high = np.clip(np.ceil(box[2:]) + 1, low, [width, height]).astype(int)
     block = max(math.floor(1.0 / factor), 1)

@@ -43,8 +43,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..gauss_newton import NormalEquations
-from ..landmark_problem import POSE, LandmarkProblem, PoseAndShape
+from ..landmark_problem import POSE, LandmarkProblem
 from ..mesh_assembly.equations import ProjectedEquations, TriangleSums, project
+from ..state_prior import PoseAndShape
 from . import _kernels
 from .appearance import Appearance, appearance_equations, linear_slopes
 from .view import View

@@ -31,11 +31,13 @@ from ...render.cameras import ScaledOrthographic
 from ..eyelids import EYELID_PAIRS, measure_eyelid_openings
 from ..gauss_newton import GaussNewtonOptions, minimise
 from ..gold_standard import DegenerateConfigurationError
-from ..landmark_problem import POSE, PoseAndShape
+from ..landmark_problem import POSE
 from ..landmark_stage import MAX_IDENTITY, inverse_positive_definite
 from ..landmark_task import JawMatching, LandmarkTask, energy_terms, parameters_of, state_of
 from ..parameters import FaceParameters
+from ..state_prior import PoseAndShape
 from ..status import FitStatus
+from .agreement import feature_agreement
 from .appearance import Appearance, first_appearance, refined
 from .correlation import integral_range
 from .levels import Level, make_level
@@ -87,6 +89,7 @@ class PhotometricFit:
     reflectance: Array | None = None  # (N, 3) linear, of every vertex of the model
     landmarks: Array | None = None  # (68, 2) px, the model's points as matched
     landmark_energy: float = 0.0  # nats, of the points as they were observed, without what the eyelids told
+    agreement: float = 0.0  # -1 to 1, of the photo with the face as rendered at `parameters`; see agreement.py
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,7 +266,8 @@ def _judged(
         and status is not FitStatus.DIVERGED
     )
     if not credible or covariance is None:
-        return PhotometricFit(False, start, FitStatus.STALLED, iterations, initial, final)
+        agreement = 0.0 if first is None else _agreement(first, run)
+        return PhotometricFit(False, start, FitStatus.STALLED, iterations, initial, final, agreement=agreement)
     albedo, appearance = run.surface.albedo, _final_appearance(last)
     return PhotometricFit(
         accepted=True,
@@ -278,7 +282,16 @@ def _judged(
         reflectance=np.clip(albedo.reflectance(appearance.coefficients), 0.0, 1.0),
         landmarks=judged.projected(pose),
         landmark_energy=energy_terms(judged, pose, split)["landmarks"],
+        agreement=_agreement(last, run),
     )
+
+
+def _agreement(there: _Round, run: _Run) -> float:
+    """Return how far a rendering's features are the photo's."""
+    problem, view = there.problem, there.problem.view
+    weight = problem.weight * view.of_samples(view.surface.prior[view.vertices])
+    size = view.level.factor * run.scale * run.task.model.face_size
+    return feature_agreement(view, problem.residual(there.state), weight, size)
 
 
 def _final_appearance(last: _Round) -> Appearance:

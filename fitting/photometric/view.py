@@ -21,9 +21,9 @@ from ...render.cameras import ScaledOrthographic
 from ...render.normals import vertex_normals
 from ...render.rasterizer import rasterize
 from ...render.spherical_harmonics import basis
-from ..landmark_problem import PoseAndShape
 from ..mesh_assembly._kernels import stable_order
 from ..mesh_assembly.equations import MeshPattern
+from ..state_prior import PoseAndShape
 from ._kernels import sample_normals, triangle_normals
 from .levels import Level
 from .surface import Surface

@@ -43,8 +43,15 @@ def footprint_levels(
     projected (N, 2) are the vertices in px of the photo, triangles (T, 3), texels (T, 3, 2) their corners in the
     texture.
     """
+    return 0.5 * np.log2(np.maximum(footprints(projected, triangles, texels), 1.0))
+
+
+def footprints(
+    projected: NDArray[np.float64], triangles: NDArray[np.int32], texels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return how many pixels one texel of each triangle (T,) covers, at most 2^40; arguments as above."""
     ratio = _areas(projected[triangles]) / np.maximum(_areas(texels), 1e-12)
-    return 0.5 * np.log2(np.clip(np.nan_to_num(ratio, nan=1.0), 1.0, 2.0**40))
+    return np.clip(np.nan_to_num(ratio, nan=1.0), 0.0, 2.0**40)
 
 
 def _areas(corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError
 from ...models.morphable_model import UVMap
 from ..renderer import SHADINGS, Shading
+from ..tessellation import Relief, looked_up
 
 Array = NDArray[np.float64]
 
@@ -60,6 +61,11 @@ class Maps:
             if image is not None and not image.size:
                 raise InvalidInputError(f"{name}: expected at least one pixel, got {image.shape}")
 
+    @classmethod
+    def of_relief(cls, relief: Relief) -> "Maps":
+        """Return the maps of a surface with relief, such as the detail of a fit."""
+        return cls(relief.uv, displacement=relief.displacement)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The shaders' defines for the images that there are."""
@@ -73,7 +79,7 @@ class Maps:
         """
         if self.displacement is None:
             return vertices
-        heights = _bilinear(self.displacement, self.uv.coordinates[self.uv.triangles.ravel()])
+        heights = looked_up(self.displacement, self.uv.coordinates[self.uv.triangles.ravel()])
         corners = triangles.ravel()
         count = np.bincount(corners, minlength=len(vertices))
         total = np.bincount(corners, heights, minlength=len(vertices))
@@ -104,16 +110,3 @@ class Look:
         for name in ("line_width", "point_diameter"):
             if not 0.0 < getattr(self, name) < np.inf:
                 raise InvalidInputError(f"{name}: expected a positive number of px, got {getattr(self, name)!r}")
-
-
-def _bilinear(image: NDArray[np.float32], coordinates: NDArray[np.floating]) -> Array:
-    """Return an image (H, W) at texture coordinates (C, 2), interpolated between its texels' centres."""
-    height, width = image.shape
-    x = np.clip(coordinates[:, 0] * width - 0.5, 0.0, width - 1.0)
-    y = np.clip((1.0 - coordinates[:, 1]) * height - 0.5, 0.0, height - 1.0)
-    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    fx, fy = x - left, y - top
-    upper = (1.0 - fx) * image[top, left] + fx * image[top, right]
-    lower = (1.0 - fx) * image[bottom, left] + fx * image[bottom, right]
-    return (1.0 - fy) * upper + fy * lower
