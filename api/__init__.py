@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .fitting.results import FitResult, StageReport
     from .fitting.status import FitStatus
     from .fitting.texture import make_texture
+    from .fitting.tracking import Tracker, TrackerOptions
     from .models.errors import FacefitError
     from .models.morphable_model import MorphableModel
     from .models.store import load_model
@@ -41,6 +42,8 @@ __all__ = [
     "Perspective",
     "ScaledOrthographic",
     "StageReport",
+    "Tracker",
+    "TrackerOptions",
     "__version__",
     "animate",
     "fit",
@@ -66,6 +69,8 @@ _HOMES = {
     "Perspective": "render.cameras",
     "ScaledOrthographic": "render.cameras",
     "StageReport": "fitting.results",
+    "Tracker": "fitting.tracking",
+    "TrackerOptions": "fitting.tracking",
     "animate": "fitting.animation",
     "fit": "fitting.pipeline",
     "fit_faces": "fitting.pipeline",

@@ -29,6 +29,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -48,6 +49,7 @@ LOOK_SIDE = 125.0  # px of the second look per side of a face's box
 LOOK_SCORE = 0.25  # what a further face must score there
 SIDE_MIN = 40  # px; below, no face can be seen, and the CNN's filters do not fit into the image
 FACE_SIDE = 400.0  # px of the predictor's window per side of the face's box
+FOLLOWED_SIDE, FOLLOWED_MARGIN = 300, 0.5  # the same in a video, and what it sees around the box, relative to that
 
 LICENCE_NOTE = "dlib's 68-point predictor was trained on iBUG 300-W, whose licence is for research use"
 """What a user of the landmarks should know; it stands in every summary of a fit to them."""
@@ -127,6 +129,28 @@ class DlibDetector:
         if not (1.0 <= short <= long <= min(4.0 * short, 1e6)):
             raise InvalidInputError(f"box: expected x0, y0, x1, y1 of about a square, got {corners.tolist()}")
         return Detection(corners, 0.0, self._points(checked_image(image), corners), self.name)
+
+    def follow(self, image: Pixels, box: ArrayLike) -> Array:
+        """Return the points (68, 2) px of the face in a box, as `predict` does, but in a fraction of its time.
+
+        For frames of a video: the predictor reads luma, resampled without averaging.
+        """
+        corners = np.asarray(box, dtype=np.float64)
+        size = float(np.sqrt(np.prod(corners[2:] - corners[:2])))
+        zoom, corner = FOLLOWED_SIDE / size, corners[:2] - FOLLOWED_MARGIN * size
+        # View pixel x' has its centre at corner + x' / zoom of the image.
+        low = np.clip(np.floor(corner), 0, None).astype(int)
+        side = round((1.0 + 2.0 * FOLLOWED_MARGIN) * FOLLOWED_SIDE)
+        high = np.ceil(corner + side / zoom).astype(int) + 2
+        part = image[low[1] : high[1], low[0] : high[0]]
+        if not part.size:
+            raise InvalidInputError(f"box: expected an overlap with the image, got {corners.tolist()}")
+        matrix = np.array([[zoom, 0.0, zoom * (low[0] - corner[0])], [0.0, zoom, zoom * (low[1] - corner[1])]])
+        luma = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
+        view = cv2.warpAffine(luma, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        first = round(FOLLOWED_MARGIN * FOLLOWED_SIDE)
+        found = self._predictor(view, _dlib().rectangle(first, first, first + FOLLOWED_SIDE, first + FOLLOWED_SIDE))
+        return np.array([(point.x, point.y) for point in found.parts()], np.float64) / zoom + corner
 
     def _searches(self, height: int, width: int) -> Iterator[tuple[str, float]]:
         """Yield (method, view pixels per image pixel) in the order of the module's text."""

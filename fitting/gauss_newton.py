@@ -125,6 +125,7 @@ class Outcome(Generic[State]):
     state: State
     energy: float  # nats, at `state`
     equations: Equations | None  # at `state`, where the loop has come to compute them
+    last: Equations  # the last that were computed, at `state` or one step before
     held: NDArray[np.int8] | None  # (P,) bounds that the last step met, see ridge.py
     status: FitStatus
     iterations: int
@@ -154,11 +155,12 @@ def minimise(
     options = options or GaussNewtonOptions()
     equations: Equations | None
     state, equations = start, problem.normal_equations(start)
-    initial = energy = equations.energy
+    last, initial = equations, equations.energy
+    energy = initial
     damping, growth = options.initial_damping, 2.0
     status, iterations = FitStatus.MAX_ITERATIONS, 0
     while True:
-        equations = equations or problem.normal_equations(state)
+        last = equations = equations or problem.normal_equations(state)
         if not equations.finite:
             status = FitStatus.DIVERGED
             break
@@ -191,4 +193,4 @@ def minimise(
             if damping > MAX_DAMPING:
                 status = FitStatus.STALLED
                 break
-    return Outcome(state, energy, equations, held, status, iterations, initial)
+    return Outcome(state, energy, equations, last, held, status, iterations, initial)

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ...render.cameras import ScaledOrthographic
 from ..eyelids import EYELID_PAIRS, measure_eyelid_openings
-from ..gauss_newton import GaussNewtonOptions, minimise
+from ..gauss_newton import GaussNewtonOptions, NormalEquations, minimise
 from ..gold_standard import DegenerateConfigurationError
 from ..landmark_problem import POSE
 from ..landmark_stage import MAX_IDENTITY, inverse_positive_definite
@@ -93,6 +93,16 @@ class PhotometricFit:
 
 
 @dataclass(frozen=True, eq=False)
+class FrameFit:
+    """What the pixels of one frame of a video add."""
+
+    pose: PoseAndShape
+    appearance: Appearance
+    information: Array  # (6 + P, 6 + P) of a step in pose and shape, marginal over light and albedo
+    agreement: float  # -1 to 1: whether the frame shows the rendered face at all, see agreement.py
+
+
+@dataclass(frozen=True, eq=False)
 class _Round:
     """One rendering: the problem to take a step on, and the state that it was made at."""
 
@@ -123,6 +133,51 @@ def fit_photometric_stage(
         return _judged(run, task, start, last, status, iterations)
 
 
+def refine_frame(
+    image: Pixels,
+    start: PoseAndShape,
+    task: LandmarkTask,
+    options: PhotometricOptions,
+    appearance: Appearance | None,
+    executor: Executor | None = None,
+) -> FrameFit | None:
+    """Take the steps of one level from a state near the answer, as the next frame of a video has it; None where too
+    little skin is seen, or no step lowers the energy.
+
+    The light and albedo of the frame before are the start, found anew if None. The prior of `task` is what that frame
+    says of this one. There is no guard: what the caller carries on decides whether it is lost.
+    """
+    surface = skin_surface(task.model, options.albedo_deviation, options.albedo_length)
+    began = parameters_of(start, task.model.n_identity)
+    run = _Run(image, surface, _with_eyelids(task, image, began), options, start.scale, math.inf, executor)
+    level = make_level(image, run.box(start), run.factors()[-1])
+    pose, matching, held, fit = start, JawMatching(), None, None
+    solver = GaussNewtonOptions(1, options.tolerance, DAMPING)
+    for _ in range(options.rounds):
+        matching = matching.again(run.task, pose)
+        found = None if level is None else run.render(level, pose, matching, appearance)
+        if level is None or found is None:
+            break
+        outcome = minimise(found.problem, found.state, solver, held=held)
+        (pose, appearance), held = outcome.state, outcome.held
+        assert isinstance(outcome.last, NormalEquations)
+        information = _marginal(outcome.last.matrix, POSE + len(pose.coefficients))
+        residual = found.problem.residual(found.state)
+        size = level.factor * start.scale * task.model.face_size
+        agreement = feature_agreement(found.problem.view, residual, found.problem.weight, size)
+        fit = FrameFit(pose, appearance, information, agreement)
+        if outcome.status is not FitStatus.MAX_ITERATIONS:
+            break
+    return fit
+
+
+def _marginal(matrix: Array, size: int) -> Array:
+    """Return the information (size, size) of the first entries of a step when the others are not known."""
+    own, cross, rest = matrix[:size, :size], matrix[:size, size:], matrix[size:, size:]
+    marginal: Array = own - cross @ np.linalg.solve(rest, cross.T)
+    return 0.5 * (marginal + marginal.T)
+
+
 @dataclass(frozen=True, eq=False)
 class _Run:
     """One face's constants."""
@@ -140,8 +195,8 @@ class _Run:
         matching, appearance, last = JawMatching(), None, None
         status, iterations, held = FitStatus.MAX_ITERATIONS, 0, None
         solver = GaussNewtonOptions(1, self.options.tolerance, DAMPING)
-        for factor in self._factors():
-            level = make_level(self.image, self._box(pose), factor)
+        for factor in self.factors():
+            level = make_level(self.image, self.box(pose), factor)
             for step in range(self.options.rounds + 1):
                 matching = matching.again(self.task, pose)
                 found = None if level is None else self.render(level, pose, matching, appearance)
@@ -193,12 +248,12 @@ class _Run:
         kappa = 1.0 / integral_range(view, residual, gamma * degrees / (degrees + square / sigma**2), size)
         return replace(problem, sigma=sigma, weight=kappa * gamma)
 
-    def _factors(self) -> list[float]:
+    def factors(self) -> list[float]:
         """Return the reductions of the pyramid's levels: none is larger than the photo, none comes twice."""
         size = self.scale * self.task.model.face_size
         return list(dict.fromkeys(min(wanted / size, 1.0) for wanted in self.options.face_sizes))
 
-    def _box(self, state: PoseAndShape) -> Array:
+    def box(self, state: PoseAndShape) -> Array:
         """Return the part of the photo (4,) px that the head is in, with a margin."""
         camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
         places = camera.project(self.surface.points(state.coefficients))[:, :2]

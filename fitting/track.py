@@ -1,0 +1,263 @@
+"""One person through a video.
+
+Per frame, from the state of the frame before:
+
+ 1. predict the state and its uncertainty (`process_noise.py`); the face's box is that of the predicted state;
+ 2. the 68 points in that box;
+ 3. a solve for pose and expression of the points with the prediction as a prior inside it (`state_prior.py`), the
+    identity held: its model is the person's own, whose mean is the person's neutral face;
+ 4. where asked for, the photometric steps under the same prior, with light and albedo carried along
+    (`photometric/stage.py`);
+ 5. the posterior's covariance, for the next prediction.
+
+That is an iterated extended Kalman filter in information form: nothing is smoothed afterwards, so nothing lags but what
+the noise of the points makes uncertain. B. Bell, F. Cathey, The iterated Kalman filter update as a Gauss-Newton method,
+IEEE TAC 1993.
+
+Lost is a face whose points lie far from any face, whose pose is turned away or out of the frame, or whose picture no
+longer looks like what was followed: its correlation with a template that follows it slowly, in a patch that turns and
+scales with the face.
+"""
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..models.morphable_model import MorphableModel
+from ..render.cameras import ScaledOrthographic
+from .gauss_newton import GaussNewtonOptions, NormalEquations, minimise
+from .gold_standard import DegenerateConfigurationError
+from .keyframes import Keyframe, is_new, shared_identity
+from .landmark_noise import LandmarkNoise
+from .landmark_problem import POSE
+from .landmark_stage import MAX_AVERTED, inverse_positive_definite
+from .landmark_task import JawMatching, LandmarkTask, landmark_task
+from .landmarks import LandmarkConvention
+from .photometric.appearance import Appearance
+from .photometric.options import PhotometricOptions
+from .photometric.stage import refine_frame
+from .process_noise import Motion, process_variance
+from .state_prior import PoseAndShape, StatePrior
+
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+BOX_CENTRE = (0.0, -0.205, 0.0)
+"""Of the detector's box in the model's frame, relative to the face's size: the mean over 24 rendered heads, photos and
+a clip."""
+
+BOX_SIDE = 1.1
+"""Relative to the face's size."""
+
+CORRELATED = 2.0
+"""Noise of the points relative to a single photo's: what is wrong in one frame is so in the next ones."""
+
+EXPRESSION_PRIOR = 0.2
+"""Weight of the expression's own prior beside that of the frame before."""
+
+SOLVES = 2
+"""Gauss-Newton steps on the points of a frame."""
+
+LOST_ERROR = 0.07
+"""RMS distance of points and face, relative to the face's size, from which it is lost."""
+
+LOST_CORRELATION, LOST_AGREEMENT = 0.4, 0.1
+"""Correlation with the template, and agreement of photo and rendering, below which a face is lost."""
+
+PATIENCE = 2
+"""Frames in a row that must look wrong."""
+
+PATCH, SLOWLY = 32, 0.1
+"""Side of the template, px, and the share of a frame in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Follower:
+    """What all tracks of a tracker share."""
+
+    model: MorphableModel
+    noise: LandmarkNoise
+    convention: LandmarkConvention
+    photometric: PhotometricOptions | None  # None: points alone
+    executor: Executor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a frame told of a face."""
+
+    landmarks: Array  # (68, 2) px
+    state: PoseAndShape  # of the person's own model: expression alone
+    matched: Array  # (68, 2) px, the model's points as matched
+    covariance: Array  # (6 + E, 6 + E)
+    error: float  # RMS distance of the points relative to the face's size
+    agreement: float  # of photo and rendering; 1 where that was not looked at
+
+
+class Track:
+    """A person, and where the last frame left them."""
+
+    def __init__(self, number: int, shared: Follower, identity: Array, state: PoseAndShape) -> None:
+        """Begin with an identity (K,) and a state of pose and expression."""
+        self.number, self.shared = number, shared
+        self.identity, self.person = identity, personal_model(shared.model, identity)
+        self.state, self.motion = state, Motion.still()
+        self.covariance: Array | None = None
+        self.appearance: Appearance | None = None
+        self.keyframes: list[Keyframe] = []
+        self.template: NDArray[np.float32] | None = None
+        self.doubts, self.seconds, self.calibrated = 0, 0.0, False
+
+    def predicted(self, seconds: float) -> PoseAndShape:
+        """Return where the face is thought to be so much later."""
+        return self.motion.predicted(self.state, seconds)
+
+    def observe(self, frame: Pixels, landmarks: Array, seconds: float, timings: dict[str, float]) -> Observation:
+        """Return what points (68, 2) px and pixels of a frame, so much after the last, say of the face.
+
+        Adds the seconds of its steps to `timings`.
+        """
+        started = time.perf_counter()
+        expected = self.predicted(seconds)
+        prior = StatePrior(expected, self._information(seconds))
+        task = replace(self._task(landmarks), prior=prior)
+        state, matching, held = expected, JawMatching(), None
+        for _ in range(SOLVES if self.shared.photometric is None else 1):
+            matching = matching.again(task, state)
+            problem = task.problem(expected.scale, matching.match)
+            outcome = minimise(problem, state, GaussNewtonOptions(1, 1e-3), held=held)
+            state, held = outcome.state, outcome.held
+        timings["solve"] = timings.get("solve", 0.0) + time.perf_counter() - started
+        assert isinstance(outcome.last, NormalEquations)
+        information, agreement = outcome.last.matrix, 1.0
+        if self.shared.photometric is not None:
+            started = time.perf_counter()
+            options, executor = self.shared.photometric, self.shared.executor
+            found = refine_frame(frame, state, task, options, self.appearance, executor)
+            if found is not None:
+                state, self.appearance = found.pose, found.appearance
+                information, agreement = found.information, found.agreement
+            timings["photometric"] = timings.get("photometric", 0.0) + time.perf_counter() - started
+        matched = task.problem(state.scale, matching.again(task, state).match).projected(state)
+        size = state.scale * self.person.face_size
+        error = float(np.sqrt(((matched - landmarks) ** 2).sum(axis=1).mean())) / size
+        return Observation(landmarks, state, matched, inverse_positive_definite(information), error, agreement)
+
+    def accept(self, seen: Observation, frame: Pixels, seconds: float) -> bool:
+        """Go on from an observation; False where the face is lost."""
+        size, shape = seen.state.scale * self.person.face_size, frame.shape[:2]
+        x, y = seen.state.translation
+        inside = -0.3 * size < x < shape[1] + 0.3 * size and -0.3 * size < y < shape[0] + 0.3 * size
+        if not (seen.error < LOST_ERROR and inside and seen.state.rotation[2, 2] < MAX_AVERTED and size > 16.0):
+            return False
+        wrong = self._unlike(frame, seen.state) or seen.agreement < LOST_AGREEMENT
+        self.doubts = self.doubts + 1 if wrong else 0
+        if self.doubts >= PATIENCE:
+            return False
+        self.motion = self.motion.after(self.state, seen.state, seconds)
+        self.state, self.covariance = seen.state, seen.covariance
+        return True
+
+    def wants_keyframe(self) -> bool:
+        """Whether the face is seen as no kept frame shows it."""
+        return not self.calibrated and self.doubts == 0 and is_new(self.state.rotation, self.keyframes)
+
+    def keyframe(self, frame: Pixels, seen: Observation) -> Keyframe | None:
+        """Return the fit of the whole model to a frame, from where the track is; None where it has none."""
+        shared = self.shared
+        begin = seen.state._replace(coefficients=np.concatenate([self.identity, seen.state.coefficients]))
+        task = landmark_task(shared.model, seen.landmarks, shared.noise, shared.convention)
+        try:
+            if shared.photometric is not None:
+                found = refine_frame(frame, begin, task, shared.photometric, None)
+                return None if found is None else Keyframe(found.pose, found.information)
+            matching = JawMatching().again(task, begin)
+            problem = task.problem(begin.scale, matching.match)
+            outcome = minimise(problem, begin, GaussNewtonOptions(SOLVES, 1e-3))
+        except (DegenerateConfigurationError, np.linalg.LinAlgError):
+            return None
+        assert isinstance(outcome.last, NormalEquations)
+        return Keyframe(outcome.state, outcome.last.matrix)
+
+    def learn(self, keyframe: Keyframe) -> None:
+        """Take a keyframe in: the person's own model changes."""
+        self.keyframes.append(keyframe)
+        self.identity = shared_identity(self.keyframes, self.shared.model.n_identity)
+        self.person = personal_model(self.shared.model, self.identity)
+        self.appearance = None  # its coefficients are those of the former mean's albedo
+
+    def calibrate(self) -> None:
+        """Let what is seen now count as the neutral expression."""
+        neutral = self.person.vertices(None, self.state.coefficients)
+        self.person = replace(self.person, mean=neutral.astype(np.float32))
+        self.state = self.state._replace(coefficients=np.zeros(self.person.n_expression))
+        self.appearance, self.calibrated = None, True
+
+    def _task(self, landmarks: Array) -> LandmarkTask:
+        noise = replace(self.shared.noise, sigma=CORRELATED * self.shared.noise.sigma)
+        return landmark_task(
+            self.person, landmarks, noise, self.shared.convention, expression_prior=EXPRESSION_PRIOR
+        )  # fmt: skip
+
+    def _information(self, seconds: float) -> Array:
+        """Return the inverse covariance (6 + E, 6 + E) of the prediction."""
+        size = POSE + self.person.n_expression
+        if self.covariance is None:
+            return 1e-6 * np.eye(size)
+        variance = process_variance(self.person, self.state.scale, seconds)
+        return inverse_positive_definite(self.covariance + np.diag(variance))
+
+    def _unlike(self, frame: Pixels, state: PoseAndShape) -> bool:
+        """Whether the face's patch is unlike the template, which then takes a little of it."""
+        patch = _patch(frame, state, self.person.face_size)
+        if self.template is None:
+            self.template = patch
+        unlike = float((patch * self.template).mean()) < LOST_CORRELATION
+        if not unlike:
+            mixed = (1.0 - SLOWLY) * self.template + SLOWLY * patch
+            self.template = _standardised(mixed)
+        return unlike
+
+
+def personal_model(model: MorphableModel, identity: Array) -> MorphableModel:
+    """Return the model of one person: its mean is that person's neutral face, and nobody else is possible."""
+    mean = model.vertices(identity, None).astype(np.float32)
+    return replace(model, mean=mean, identity=np.zeros((0, model.n_vertices, 3), np.float32))
+
+
+def face_box(state: PoseAndShape, face_size: float) -> Array:
+    """Return the box (4,) px in which the landmarks' predictor expects the face of a state."""
+    middle = state.scale * face_size * state.rotation[:2] @ np.array(BOX_CENTRE) + state.translation
+    half = 0.5 * BOX_SIDE * state.scale * face_size
+    return np.concatenate([middle - half, middle + half])
+
+
+def camera_of(state: PoseAndShape) -> ScaledOrthographic:
+    """Return the camera of a state."""
+    return ScaledOrthographic(state.rotation, state.translation, state.scale)
+
+
+def _patch(frame: Pixels, state: PoseAndShape, face_size: float) -> NDArray[np.float32]:
+    """Return the luma (PATCH, PATCH) of the face's middle, upright and of one size, with mean 0 and deviation 1."""
+    across, down = state.rotation[:2, 0], -state.rotation[:2, 1]
+    upright = np.array([down[1], -down[0]])
+    upright = upright if upright @ across >= 0.0 else -upright
+    step = state.scale * face_size * BOX_SIDE / PATCH
+    unit = down / max(float(np.linalg.norm(down)), 1e-9)
+    side = upright / max(float(np.linalg.norm(upright)), 1e-9)
+    box = face_box(state, face_size)
+    middle = 0.5 * (box[:2] + box[2:])
+    axes = step * np.stack([side, unit], axis=1)
+    matrix = np.column_stack([axes, middle - axes @ np.full(2, 0.5 * (PATCH - 1))])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(frame, matrix, (PATCH, PATCH), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return _standardised(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32))
+
+
+def _standardised(patch: NDArray[np.floating]) -> NDArray[np.float32]:
+    away = patch - patch.mean()
+    return np.asarray(away / max(float(away.std()), 1e-3), np.float32)
