@@ -56,7 +56,7 @@ BOX_SIDE = 1.1
 CORRELATED = 2.0
 """Noise of the points relative to a single photo's: what is wrong in one frame is so in the next ones."""
 
-EXPRESSION_PRIOR = 0.2
+EXPRESSION_PRIOR = 0.5
 """Weight of the expression's own prior beside that of the frame before."""
 
 SOLVES = 2
@@ -87,6 +87,17 @@ class Follower:
 
 
 @dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a frame alone said of a face, to second order about the state that was found with the frame before's help:
+    g' y + 1/2 y' H y, y being a step from there.
+    """
+
+    state: PoseAndShape  # expression alone
+    gradient: Array  # (6 + E,)
+    information: Array  # (6 + E, 6 + E)
+
+
+@dataclass(frozen=True, eq=False)
 class Observation:
     """What a frame told of a face."""
 
@@ -96,13 +107,16 @@ class Observation:
     covariance: Array  # (6 + E, 6 + E)
     error: float  # RMS distance of the points relative to the face's size
     agreement: float  # of photo and rendering; 1 where that was not looked at
+    evidence: Evidence
 
 
 class Track:
     """A person, and where the last frame left them."""
 
-    def __init__(self, number: int, shared: Follower, identity: Array, state: PoseAndShape) -> None:
-        """Begin with an identity (K,) and a state of pose and expression."""
+    def __init__(
+        self, number: int, shared: Follower, identity: Array, state: PoseAndShape, *, held: bool = False
+    ) -> None:
+        """Begin with an identity (K,), which may be held, and a state of pose and expression."""
         self.number, self.shared = number, shared
         self.identity, self.person = identity, personal_model(shared.model, identity)
         self.state, self.motion = state, Motion.still()
@@ -110,7 +124,7 @@ class Track:
         self.appearance: Appearance | None = None
         self.keyframes: list[Keyframe] = []
         self.template: NDArray[np.float32] | None = None
-        self.doubts, self.seconds, self.calibrated = 0, 0.0, False
+        self.doubts, self.held = 0, held
 
     def predicted(self, seconds: float) -> PoseAndShape:
         """Return where the face is thought to be so much later."""
@@ -145,7 +159,10 @@ class Track:
         matched = task.problem(state.scale, matching.again(task, state).match).projected(state)
         size = state.scale * self.person.face_size
         error = float(np.sqrt(((matched - landmarks) ** 2).sum(axis=1).mean())) / size
-        return Observation(landmarks, state, matched, inverse_positive_definite(information), error, agreement)
+        # At the optimum the frame's own pull and the prior's are opposite.
+        alone = Evidence(state, -prior.equations(state)[1], information - prior.information)
+        covariance = inverse_positive_definite(information)
+        return Observation(landmarks, state, matched, covariance, error, agreement, alone)
 
     def accept(self, seen: Observation, frame: Pixels, seconds: float) -> bool:
         """Go on from an observation; False where the face is lost."""
@@ -164,7 +181,7 @@ class Track:
 
     def wants_keyframe(self) -> bool:
         """Whether the face is seen as no kept frame shows it."""
-        return not self.calibrated and self.doubts == 0 and is_new(self.state.rotation, self.keyframes)
+        return not self.held and self.doubts == 0 and is_new(self.state.rotation, self.keyframes)
 
     def keyframe(self, frame: Pixels, seen: Observation) -> Keyframe | None:
         """Return the fit of the whole model to a frame, from where the track is; None where it has none."""
@@ -195,7 +212,7 @@ class Track:
         neutral = self.person.vertices(None, self.state.coefficients)
         self.person = replace(self.person, mean=neutral.astype(np.float32))
         self.state = self.state._replace(coefficients=np.zeros(self.person.n_expression))
-        self.appearance, self.calibrated = None, True
+        self.appearance, self.held = None, True
 
     def _task(self, landmarks: Array) -> LandmarkTask:
         noise = replace(self.shared.noise, sigma=CORRELATED * self.shared.noise.sigma)

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..models.arrays import checked_array
 from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel, require_model
 from ..models.store import load_model
@@ -37,7 +38,7 @@ from .process_noise import FRAME
 from .results import FitResult
 from .status import FitStatus
 from .threads import single_threaded_blas
-from .track import Follower, Observation, Track, camera_of, face_box
+from .track import Evidence, Follower, Observation, Track, camera_of, face_box
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -92,6 +93,7 @@ class TrackedFace:
     result: FitResult
     seconds: float  # of the frame
     timings: dict[str, float]  # seconds by step: detect, landmarks, solve, photometric
+    evidence: Evidence | None = None  # what the frame alone said, for `clip.py`; None in a track's first frame
 
 
 class Tracker:
@@ -102,8 +104,12 @@ class Tracker:
         model: MorphableModel | None = None,
         options: TrackerOptions | None = None,
         detector: FaceDetector | None = None,
+        identity: ArrayLike | None = None,
     ) -> None:
-        """Follow faces with a model, the embedded default if None, and a detector, dlib's without its CNN if None."""
+        """Follow faces with a model, the embedded default if None, and a detector, dlib's without its CNN if None.
+
+        identity (K,): everybody's, where it is known; it is then held.
+        """
         self.model = load_model("default") if model is None else require_model(model)
         self.options = TrackerOptions() if options is None else options
         if not isinstance(self.options, TrackerOptions):
@@ -119,6 +125,9 @@ class Tracker:
         self._beside = ThreadPoolExecutor(1) if self.options.background else None
         noise = LandmarkNoise(detector.landmark_sigma, detector.opening_correlation)
         self._shared = Follower(self.model, noise, detector.landmark_convention, photometric, self._workers)
+        self._identity = None
+        if identity is not None:
+            self._identity = checked_array("identity", identity, (self.model.n_identity,))
         self._provenance: dict[str, Any] = {}
         self._counter = 0
         self.reset()
@@ -182,7 +191,7 @@ class Tracker:
             seen = track.observe(image, landmarks, passed, timings)
             if track.accept(seen, image, passed) and not self._overtaken(track):
                 self._consider(track, image, seen)
-                return TrackedFace(track.number, self._result(track, seen, image), now, timings)
+                return TrackedFace(track.number, self._result(track, seen), now, timings, seen.evidence)
         except (DegenerateConfigurationError, InvalidInputError, np.linalg.LinAlgError):
             pass  # no face is where it was followed to
         self._drop(track)
@@ -240,11 +249,16 @@ class Tracker:
         assert result.camera is not None and result.identity is not None and result.expression is not None
         assert isinstance(result.camera, ScaledOrthographic)
         begin = state_of(FaceParameters(result.camera, np.zeros(0), result.expression))
-        track = Track(self._counter, self._shared, result.identity, begin)
+        identity = result.identity if self._identity is None else self._identity
+        track = Track(self._counter, self._shared, identity, begin, held=self._identity is not None)
         self._counter += 1
         self._tracks.append(track)
         self._provenance = result.provenance
         timings = timings | {"solve": time.perf_counter() - started}
+        if self._identity is not None:  # the photo's own fit has another
+            seen = track.observe(image, detection.landmarks, FRAME, timings)
+            track.accept(seen, image, FRAME)
+            result = self._result(track, seen)
         result = replace(result, face_index=track.number, box=detection.box, detector=detection.detector)
         return TrackedFace(track.number, result, now, timings)
 
@@ -265,7 +279,7 @@ class Tracker:
             self._learn(track, pending.result())
 
     def _learn(self, track: Track, keyframe: Keyframe | None) -> None:
-        if keyframe is not None and not track.calibrated:
+        if keyframe is not None and not track.held:
             track.learn(keyframe)
 
     def _drop(self, track: Track) -> None:
@@ -273,7 +287,7 @@ class Tracker:
         self._pending.pop(track.number, None)
         self._looked = self._frames - DETECT_EVERY  # look for it at once
 
-    def _result(self, track: Track, seen: Observation, image: Pixels) -> FitResult:
+    def _result(self, track: Track, seen: Observation) -> FitResult:
         state, person = seen.state, track.person
         camera, vertices = camera_of(state), person.vertices(None, state.coefficients)
         deviation = np.sqrt(np.maximum(seen.covariance.diagonal()[POSE:], 0.0))

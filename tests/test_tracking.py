@@ -1,0 +1,417 @@
+"""Tracking against a clip's truth, and through what cameras and people do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import facefit
+from facefit import FitOptions, Tracker, TrackerOptions
+from facefit.apps.evaluate.lids import true_closure
+from facefit.fitting.clip import smoothed, solve_steps, track_clip
+from facefit.fitting.dlib_detector import LANDMARK_SIGMA, OPENING_CORRELATION, DlibDetector
+from facefit.fitting.keyframes import MOST, SPREAD, Keyframe, is_new, shared_identity
+from facefit.fitting.process_noise import FRAME, Motion, process_variance
+from facefit.fitting.state_prior import PoseAndShape
+from facefit.fitting.track import Evidence, face_box, personal_model
+from facefit.fitting.tracking import TrackedFace
+from facefit.models.errors import FacefitError
+from facefit.models.morphable_model import MorphableModel
+from facefit.render.cameras import angles_from_rotation, rotation_from_angles
+
+Array = NDArray[np.float64]
+Pixels = NDArray[np.uint8]
+
+FRAMES = 300
+
+
+class Clip:
+    """The clip, its truth, and what a detector sees in each frame."""
+
+    def __init__(self, folder: Path) -> None:
+        capture, self.frames = cv2.VideoCapture(str(folder / "video" / "dev_clip.mp4")), []
+        while len(self.frames) < FRAMES:
+            self.frames.append(np.ascontiguousarray(capture.read()[1][..., ::-1]))
+        capture.release()
+        self.truth = dict(np.load(folder / "video" / "dev_clip.npz"))
+        self.names = [str(name) for name in self.truth["expression_names"]]
+        self.size = np.sqrt(np.prod(np.ptp(self.truth["landmarks"], axis=1), axis=1))
+
+    def landmark_error(self, points: Array) -> float:
+        """Mean distance of points (F, 68, 2) from the truth without each point's mean offset, relative to the face."""
+        apart = points - self.truth["landmarks"]
+        return float((np.linalg.norm(apart - apart.mean(axis=0), axis=2) / self.size[:, None]).mean())
+
+    def landmark_jitter(self, points: Array) -> float:
+        apart = (points - self.truth["landmarks"]) / self.size[:, None, None]
+        return float(np.sqrt((np.diff(apart, 2, axis=0) ** 2).mean()))
+
+    def angles(self) -> Array:
+        return np.stack([self.truth[name] for name in ("yaw", "pitch", "roll")], axis=1)
+
+    def unit(self, *names: str) -> Array:
+        return np.asarray(sum(self.truth["expression"][:, self.names.index(name)] for name in names))
+
+
+@pytest.fixture(scope="module")
+def clip(test_data: Path) -> Clip:
+    return Clip(test_data)
+
+
+@pytest.fixture(scope="module")
+def model() -> MorphableModel:
+    return facefit.load_model("default")
+
+
+@pytest.fixture(scope="module")
+def detector() -> DlibDetector:
+    return DlibDetector(allow_cnn=False)
+
+
+@pytest.fixture(scope="module")
+def tracked(clip: Clip, model: MorphableModel, detector: DlibDetector) -> list[TrackedFace]:
+    """The clip's faces with photometric refinement."""
+    with Tracker(model, TrackerOptions(background=False), detector) as tracker:
+        found = [tracker.track(frame) for frame in clip.frames]
+    assert all(len(faces) == 1 for faces in found)
+    return [faces[0] for faces in found]
+
+
+@pytest.fixture(scope="module")
+def per_frame(clip: Clip, model: MorphableModel, detector: DlibDetector) -> tuple[Array, list[facefit.FitResult]]:
+    """The detector's points (F, 68, 2), and the landmark stage's fit of each frame by itself."""
+    options = FitOptions(
+        stages=("landmark",), landmark_convention="contour", landmark_sigma=LANDMARK_SIGMA,
+        opening_correlation=OPENING_CORRELATION,
+    )  # fmt: skip
+    points = [detector.detect(frame)[0].landmarks for frame in clip.frames]
+    return np.array(points), [facefit.fit_landmarks(point, model, options=options) for point in points]
+
+
+def semantic(faces: Sequence[TrackedFace]) -> Array:
+    return np.array([face.result.landmarks_semantic for face in faces])
+
+
+def head_angles(results: Sequence[facefit.FitResult]) -> Array:
+    return np.array([angles_from_rotation(result.camera.rotation) for result in results])
+
+
+def weights(faces: Sequence[TrackedFace], model: MorphableModel, *names: str) -> Array:
+    columns = [model.expression_names.index(name) for name in names]
+    return np.array([face.result.expression[columns].sum() for face in faces])
+
+
+# --- Against the truth -------------------------------------------------------------------------------------------
+
+
+def test_landmarks_and_pose_follow_the_truth(clip, tracked, per_frame):
+    points, _ = per_frame
+    assert clip.landmark_error(semantic(tracked)) <= 0.75 * clip.landmark_error(points)
+    apart = head_angles([face.result for face in tracked]) - clip.angles()
+    assert (np.median(np.abs(apart - np.median(apart, axis=0)), axis=0) <= 2.0).all()
+
+
+def test_it_does_not_tremble_and_does_not_lag(clip, tracked, per_frame):
+    _, fits = per_frame
+    alone = np.array([fit.landmarks_semantic for fit in fits])
+    assert clip.landmark_jitter(semantic(tracked)) <= clip.landmark_jitter(alone) / 3.0
+    angles = head_angles([face.result for face in tracked])
+
+    def tremor(values: Array) -> float:
+        return float(np.sqrt((np.diff(values - clip.angles(), 2, axis=0) ** 2).mean()))
+
+    assert tremor(angles) <= tremor(head_angles(fits)) / 3.0
+    frames, inner = np.arange(FRAMES), slice(10, FRAMES - 10)
+    errors = {
+        lag: np.std((angles[:, 0] - np.interp(frames - lag, frames, clip.angles()[:, 0]))[inner])
+        for lag in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+    }
+    assert abs(min(errors, key=errors.__getitem__)) <= 1.0
+
+
+def closures(values: Array, least: float) -> list[tuple[int, int]]:
+    """Return first and last frame of each stretch above `least`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], values > least, [0]]).astype(int)))
+    return list(zip(edges[::2].tolist(), (edges[1::2] - 1).tolist(), strict=True))
+
+
+def test_lids_close_when_they_do_each_on_its_own(clip, model, tracked):
+    truth = true_closure(clip.names, clip.truth["expression"])
+    assert truth is not None
+    found = invented = total = 0
+    for side, name in (("L", "eyeBlinkLeft"), ("R", "eyeBlinkRight")):
+        seen, true = closures(weights(tracked, model, name), 0.3), closures(truth[side], 0.5)
+        near = [[a <= d + 2 and c <= b + 2 for c, d in seen] for a, b in true]
+        found, total = found + sum(any(row) for row in near), total + len(true)
+        invented += sum(not any(column) for column in zip(*near, strict=True))
+    assert total == 17  # eleven closures, six of them of both eyes
+    assert found >= 15 and invented <= 1
+
+
+def test_jaw_and_smile_follow(clip, model, tracked):
+    jaw = np.corrcoef(weights(tracked, model, "jawOpen"), clip.unit("jawOpen"))[0, 1]
+    smile = weights(tracked, model, "mouthSmileLeft", "mouthSmileRight")
+    assert jaw >= 0.88
+    assert np.corrcoef(smile, clip.unit("mouthSmile_L", "mouthSmile_R"))[0, 1] >= 0.88
+
+
+def test_points_alone_follow_too(clip, model, detector, per_frame):
+    with Tracker(model, TrackerOptions(photometric=False, background=False), detector) as tracker:
+        faces = [tracker.track(frame)[0] for frame in clip.frames]
+    assert clip.landmark_error(semantic(faces)) <= 0.8 * clip.landmark_error(per_frame[0])
+    assert set(faces[5].timings) == {"landmarks", "solve"}
+
+
+def test_a_whole_clip_at_once_trembles_less(clip, model, detector, tracked):
+    frames = clip.frames[:120]
+    options = TrackerOptions(photometric=False)
+    found = track_clip(lambda: ((frame, k * FRAME) for k, frame in enumerate(frames)), model, options, detector)
+    assert all(len(faces) == 1 for faces in found)
+    with Tracker(model, TrackerOptions(photometric=False, background=False), detector) as tracker:
+        live = [tracker.track(frame)[0] for frame in frames]
+    whole = [faces[0] for faces in found]
+    identity = whole[0].result.identity
+    assert all(np.array_equal(face.result.identity, identity) for face in whole[1:])
+
+    def tremor(faces: Sequence[TrackedFace]) -> float:
+        apart = semantic(faces)[1:] - clip.truth["landmarks"][1 : len(frames)]
+        return float(np.sqrt((np.diff(apart, 2, axis=0) ** 2).mean()))
+
+    assert tremor(whole) < 0.6 * tremor(live)
+
+
+# --- What cameras and people do ----------------------------------------------------------------------------------
+
+
+def quick(model: MorphableModel, detector: DlibDetector, **options: object) -> Tracker:
+    return Tracker(model, TrackerOptions(**{"photometric": False, "background": False} | options), detector)
+
+
+def test_a_face_that_leaves_is_lost_and_found_again(clip, model, detector):
+    black = np.zeros_like(clip.frames[0])
+    with quick(model, detector) as tracker:
+        shown = [*clip.frames[:6], *[black] * 8, *clip.frames[6:18]]
+        found = [tracker.track(frame) for frame in shown]
+    assert all(len(faces) == 1 for faces in found[:6])
+    assert not any(found[8:14]), "a black frame shows nobody"
+    assert all(faces for faces in found[-6:]), "it came back"
+    assert {face.track for face in found[0]} == {0} and {face.track for face in found[-1]} == {1}
+
+
+def test_noise_and_a_wall_show_nobody(model, detector):
+    rng = np.random.default_rng(0)
+    with quick(model, detector) as tracker:
+        for _ in range(3):
+            assert tracker.track(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)) == []
+        assert tracker.track(np.full((240, 320, 3), 127, np.uint8)) == []
+
+
+def test_a_change_of_size_is_survived(clip, model, detector):
+    small = [cv2.resize(frame, (320, 240), interpolation=cv2.INTER_AREA) for frame in clip.frames[6:24]]
+    with quick(model, detector) as tracker:
+        for frame in clip.frames[:6]:
+            tracker.track(frame)
+        found = [tracker.track(frame) for frame in small]
+    assert found[-1] and found[-1][0].result.camera is not None
+    x, y = found[-1][0].result.landmarks_semantic.mean(axis=0)
+    assert 0 < x < 320 and 0 < y < 240
+
+
+def test_two_people_have_tracks_of_their_own_and_crossing_leaves_at_most_one_each(clip, model, detector):
+    pair = [np.hstack([frame, frame[:, ::-1]]) for frame in clip.frames[:40]]
+    with quick(model, detector, faces=2) as tracker:
+        found = [tracker.track(frame) for frame in pair]
+        assert [face.track for face in found[-1]] == [0, 1] or {face.track for face in found[-1]} == {0, 1}
+        first, second = (face.result.landmarks_semantic.mean(axis=0) for face in found[-1])
+        assert abs(first[0] - second[0]) > 300
+        # The one walks in front of the other.
+        for step in range(1, 21):
+            frame = pair[-1].copy()
+            moved = clip.frames[40 - step]
+            frame[:, max(640 - 32 * step, 0) : max(640 - 32 * step, 0) + 640] = moved
+            faces = tracker.track(frame)
+            boxes = [face.result.box for face in faces]
+            assert len(boxes) <= 2
+            assert len({face.track for face in faces}) == len(faces)
+
+
+def test_reset_and_calibration(clip, model, detector):
+    with quick(model, detector) as tracker:
+        for frame in clip.frames[:10]:
+            faces = tracker.track(frame)
+        before = faces[0].result
+        tracker.calibrate_neutral()
+        after = tracker.track(clip.frames[10])[0].result
+        assert np.abs(after.expression).max() < 0.5 * max(np.abs(before.expression).max(), 0.2)
+        assert np.linalg.norm(after.vertices - before.vertices, axis=1).mean() < 1.0
+        tracker.reset()
+        assert tracker.track(clip.frames[11], 0.0)[0].track == 1
+
+
+def test_times_between_frames_may_vary(clip, model, detector):
+    with quick(model, detector) as tracker:
+        times = np.cumsum(np.random.default_rng(1).uniform(0.005, 0.12, 40))
+        found = [tracker.track(clip.frames[int(t / FRAME)], float(t)) for t in times]
+        assert all(found)
+        assert [face.seconds for face in found[-1]] == [times[-1]]
+        with pytest.raises(FacefitError, match=r"seconds: expected a time after"):
+            tracker.track(clip.frames[0], float(times[-1]))
+        with pytest.raises(FacefitError, match=r"seconds: expected a time after"):
+            tracker.track(clip.frames[0], float("nan"))
+
+
+def test_the_same_frames_give_the_same_faces(clip, model, detector):
+    runs = []
+    for _ in range(2):
+        with Tracker(model, TrackerOptions(background=False), detector) as tracker:
+            runs.append([tracker.track(frame)[0].result for frame in clip.frames[:12]])
+    for one, other in zip(*runs, strict=True):
+        np.testing.assert_array_equal(one.expression, other.expression)
+        np.testing.assert_array_equal(one.vertices, other.vertices)
+
+
+def test_background_finds_the_same_person(clip, model, detector):
+    with Tracker(model, TrackerOptions(photometric=False), detector) as tracker:
+        for frame in clip.frames[:60]:
+            faces = tracker.track(frame)
+    assert np.isfinite(faces[0].result.identity).all() and np.abs(faces[0].result.identity).max() < 6.0
+
+
+def test_a_known_identity_is_held(clip, model, detector):
+    identity = np.zeros(model.n_identity)
+    with Tracker(model, TrackerOptions(photometric=False, background=False), detector, identity) as tracker:
+        for frame in clip.frames[:30]:
+            result = tracker.track(frame)[0].result
+    np.testing.assert_array_equal(result.identity, identity)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrackerOptions(faces=0), r"^faces: expected"),
+        (lambda: TrackerOptions(faces=True), r"^faces: expected"),
+        (lambda: TrackerOptions(photometric=1), r"^photometric: expected"),
+        (lambda: TrackerOptions(refinement=None), r"^refinement: expected"),
+        (lambda: Tracker(options=3), r"^options: expected TrackerOptions"),
+        (lambda: Tracker(model="default"), r"^model: expected a MorphableModel"),
+        (lambda: Tracker(identity=np.zeros(3)), r"^identity: expected shape"),
+    ],
+)
+def test_wrong_calls(make, message):
+    with pytest.raises(FacefitError, match=message):
+        make()
+
+
+def test_frames_that_are_no_images(model, detector):
+    with quick(model, detector) as tracker, pytest.raises(FacefitError, match="image"):
+        tracker.track(np.zeros((4, 4)))
+
+
+# --- The parts ---------------------------------------------------------------------------------------------------
+
+
+def state_at(yaw: float, size: int = 2, x: float = 0.0) -> PoseAndShape:
+    return PoseAndShape(rotation_from_angles(yaw, 0.0, 0.0), np.array([x, 0.0]), 2.0, np.zeros(size))
+
+
+def test_motion_goes_on_damped():
+    motion = Motion.still()
+    for k in range(30):
+        motion = motion.after(state_at(2.0 * k, x=3.0 * k), state_at(2.0 * (k + 1), x=3.0 * (k + 1)), FRAME)
+    ahead = motion.predicted(state_at(10.0, x=5.0), FRAME)
+    yaw = angles_from_rotation(ahead.rotation)[0]
+    assert 11.5 < yaw < 12.0 and 7.4 < ahead.translation[0] < 8.0
+    far = motion.predicted(state_at(10.0), 100.0)
+    assert angles_from_rotation(far.rotation)[0] < 17.0
+
+
+def test_uncertainty_grows_with_time_but_not_for_ever(model):
+    one, two = process_variance(model, 2.0, FRAME), process_variance(model, 2.0, 2.0 * FRAME)
+    np.testing.assert_allclose(two, 2.0 * one)
+    np.testing.assert_array_equal(process_variance(model, 2.0, 100.0), process_variance(model, 2.0, 0.5))
+    blink, jaw = (6 + model.expression_names.index(name) for name in ("eyeBlinkLeft", "jawForward"))
+    assert one[blink] > one[jaw] > 0.0
+
+
+def test_frames_are_kept_that_show_the_face_turned():
+    kept = [Keyframe(state_at(yaw), np.eye(8)) for yaw in (0.0, 20.0)]
+    spread = np.degrees(SPREAD)
+    assert is_new(state_at(20.0 + 1.1 * spread).rotation, kept)
+    assert not is_new(state_at(20.0 + 0.9 * spread).rotation, kept)
+    assert not is_new(state_at(90.0).rotation, kept * MOST)
+
+
+def test_a_shared_identity_is_that_of_one_frame_and_moves_to_what_frames_agree_on(rng):
+    truth, frames = rng.standard_normal(3), []
+    for _ in range(12):
+        jacobian = rng.standard_normal((40, 6 + 3 + 2))
+        data = jacobian.T @ jacobian
+        prior = np.diag([0.0] * 6 + [1.0] * 5)
+        best = np.concatenate([rng.standard_normal(6), truth, rng.standard_normal(2)])
+        # The frame's own optimum, the prior included.
+        mean = np.linalg.solve(data + prior, data @ best)
+        frames.append(Keyframe(PoseAndShape(np.eye(3), mean[3:5], 1.0, mean[6:]), data + prior))
+    one = shared_identity(frames[:1], 3)
+    np.testing.assert_allclose(one, frames[0].state.coefficients[:3], atol=1e-9)
+    many = shared_identity(frames, 3)
+    assert np.linalg.norm(many - truth) < np.linalg.norm(one - truth)
+
+
+def test_a_person_s_model_is_that_person(model, rng):
+    identity, expression = rng.standard_normal(model.n_identity), np.clip(rng.random(model.n_expression), 0.0, 1.0)
+    person = personal_model(model, identity)
+    assert person.n_identity == 0
+    np.testing.assert_allclose(
+        person.vertices(None, expression), model.vertices(identity, expression), atol=1e-4
+    )  # fmt: skip
+
+
+def test_the_box_is_the_detector_s(clip, model, detector):
+    for frame in clip.frames[::60]:
+        detection = detector.detect(frame)[0]
+        result = facefit.fit(
+            frame, model, landmarks=detection.landmarks, options=FitOptions(landmark_convention="contour")
+        )  # fmt: skip
+        state = PoseAndShape(result.camera.rotation, result.camera.translation, result.camera.scale, np.zeros(0))
+        box = face_box(state, model.face_size)
+        side = detection.box[2] - detection.box[0]
+        assert np.abs(box - detection.box).max() < 0.2 * side
+        points = detector.follow(frame, detection.box)
+        assert np.linalg.norm(points - detection.landmarks, axis=1).mean() < 0.03 * side
+
+
+def test_the_clip_s_solve_is_that_of_its_energy(rng):
+    count, size = 7, 8
+    evidence = []
+    for _t in range(count):
+        root = rng.standard_normal((size, size))
+        state = PoseAndShape(np.eye(3), 0.1 * rng.standard_normal(2), 1.0, rng.standard_normal(2))
+        evidence.append(Evidence(state, rng.standard_normal(size), root @ root.T + 0.1 * np.eye(size)))
+    squares = rng.random((count, size))
+    squares[[0, -1]] = 0.0
+    steps = solve_steps(evidence, squares)
+    places = np.array([[0.0] * 3 + [*one.state.translation, 0.0, *one.state.coefficients] for one in evidence])
+
+    def energy(y: Array) -> float:
+        total = sum(
+            one.gradient @ step + 0.5 * step @ one.information @ step for one, step in zip(evidence, y, strict=True)
+        )
+        moved = places + y
+        second = moved[2:] - 2.0 * moved[1:-1] + moved[:-2]
+        return float(total + 0.5 * (squares[1:-1] * second**2).sum())
+
+    least = energy(steps)
+    for _ in range(50):
+        assert energy(steps + 1e-3 * rng.standard_normal(steps.shape)) > least
+
+
+def test_smoothing_leaves_what_has_no_neighbours(clip, model, detector):
+    with quick(model, detector) as tracker:
+        found = [tracker.track(frame) for frame in clip.frames[:3]]
+    again = smoothed(found, model)
+    assert [len(faces) for faces in again] == [1, 1, 1]
+    for one, other in zip(found, again, strict=True):
+        np.testing.assert_allclose(one[0].result.expression, other[0].result.expression, atol=1e-6)
