@@ -121,12 +121,12 @@ def solve_steps(evidence: Sequence[Evidence], weights: Array) -> Array:
         )
         banded[rows - columns, t * size + columns] = matrix[rows, columns]
         right[t] = -one.gradient
-    stencil = np.array([1.0, -2.0, 1.0])
+    factors = np.array([1.0, -2.0, 1.0])
     for t in range(1, count - 1):
         for i in range(3):
             for j in range(i + 1):
-                banded[(i - j) * size, (t - 1 + j) * size : (t + j) * size] += stencil[i] * stencil[j] * weights[t]
-            right[t - 1 + i] -= stencil[i] * weights[t] * second[t]
+                banded[(i - j) * size, (t - 1 + j) * size : (t + j) * size] += factors[i] * factors[j] * weights[t]
+            right[t - 1 + i] -= factors[i] * weights[t] * second[t]
     return np.asarray(solveh_banded(banded, right.ravel(), lower=True)).reshape(count, size)
 
 

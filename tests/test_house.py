@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("models", "render", "fitting", "apps")
 HEAVY = {
     "dlib", "OpenGL", "glfw", "onnxruntime", "h5py", "scipy.io", "pillow_heif", "trimesh", "matplotlib", "torch",
-    "pygltflib", "xatlas", "av",
+    "pygltflib", "xatlas", "av", "pyarrow", "pythonosc", "sklearn",
 }  # fmt: skip
 
 
