@@ -21,6 +21,7 @@ from .evaluate.command import app as evaluate_app
 from .fit.command import fit
 from .label.command import label
 from .model.command import app as model_app
+from .webcam.command import KEYS_HELP, webcam
 
 app = typer.Typer(
     name="facefit",
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command("fit")(fit)
 app.command("label")(label)
+app.command("webcam", epilog=KEYS_HELP)(webcam)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(model_app, name="model")
 

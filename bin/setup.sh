@@ -1,8 +1,8 @@
 # Sourced by the launchers: leaves in $python an interpreter that runs facefit, after installing it where needed.
 #
 #   $root    the project's folder, absolute
-#   $level   what to install: base (to use it), label (to label folders of photos as well), test (to test all of it), dev
-#            (to lint and build it as well)
+#   $level   what to install: base (to use it), label (to label folders of photos as well), webcam (to record and send
+#            what a camera sees as well), test (to test all of it), dev (to lint and build it as well)
 #
 # The last step of an installation writes a stamp per level into .venv: the folder and the checksum of setup.cfg.
 # Without the right stamp (interrupted, new dependencies, project moved) the installation is done again over what is
@@ -14,12 +14,13 @@ wanted="$root $(cksum <"$root/setup.cfg")"
 case $level in
 base) includes='base' target=. probe='import facefit' ;;
 label) includes='base label' target='.[label]' probe='import facefit, pyarrow' ;;
+webcam) includes='base webcam' target='.[live,video]' probe='import facefit, av, pythonosc' ;;
 test)
-    includes='base label test' target='.[test]'
+    includes='base label webcam test' target='.[test]'
     probe='import facefit, pytest, hypothesis, trimesh, os.path, sys
 assert os.path.samefile(os.path.dirname(facefit.__file__), os.path.join(sys.argv[1], "api"))'
     ;;
-dev) includes='base label test dev' target='.[dev]' probe='raise SystemExit("always .venv")' ;;
+dev) includes='base label webcam test dev' target='.[dev]' probe='raise SystemExit("always .venv")' ;;
 esac
 
 lock='import fcntl

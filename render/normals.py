@@ -8,6 +8,7 @@ respect to the vertices is bilinear.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..models.arrays import checked_array
 from . import _kernels
 from .mesh import checked_mesh
 
@@ -27,6 +28,11 @@ def vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Array:
     total = np.zeros_like(points)
     _kernels.accumulate_normals(points, faces, total)
     return normalised(total)
+
+
+def given_normals(normals: ArrayLike | None, vertices: Array, triangles: NDArray[np.int32]) -> Array:
+    """Return the normals (N, 3) that a caller gives for a checked mesh, or its own where that is None."""
+    return vertex_normals(vertices, triangles) if normals is None else checked_array("normals", normals, vertices.shape)
 
 
 def normalised(vectors: Array) -> Array:

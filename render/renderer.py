@@ -64,12 +64,13 @@ class Renderer(Protocol):
         colours: ArrayLike | None = None,
         lighting: ArrayLike | None = None,
         shading: Shading = "sh",
+        normals: ArrayLike | None = None,
     ) -> NDArray[np.uint8]:
         """Return a picture (height, width, 4), RGBA with straight alpha and a smooth outline, of the outer surface.
 
         colours (N, 3): linear reflectance 0-1 per vertex, None for clay. lighting (9, 3): spherical harmonics in the
-        camera frame, None for studio light; "sh" only. Raises RendererUnavailableError for a shading that this
-        renderer has not.
+        camera frame, None for studio light; "sh" only. normals (N, 3): unit, model frame, by which the surface is
+        shaded; None for the mesh's own. Raises RendererUnavailableError for a shading that this renderer has not.
         """
         ...
 
@@ -104,6 +105,7 @@ class NumbaRenderer:
         colours: ArrayLike | None = None,
         lighting: ArrayLike | None = None,
         shading: Shading = "sh",
+        normals: ArrayLike | None = None,
     ) -> NDArray[np.uint8]:
         """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`); `shading` is "sh"."""
         if shading not in SHADINGS:
@@ -119,7 +121,8 @@ class NumbaRenderer:
             part = picture[top : top + rows]
             view = fine.zoomed(1.0, np.array([0.0, -factor * top]))
             fragments = self.rasterize(view, vertices, triangles, factor * len(part), factor * width)
-            drawn = shade_fragments(fragments, view, vertices, triangles, colours=colours, lighting=lighting)
+            look = {"colours": colours, "lighting": lighting, "normals": normals}
+            drawn = shade_fragments(fragments, view, vertices, triangles, **look)
             part[:] = to_uint8(reduced(drawn, factor))
         return picture
 

@@ -80,15 +80,17 @@ def draw_result(
     view = result.camera if camera is None else checked_camera(camera)
     if not isinstance(renderer, str | Renderer):
         raise InvalidInputError(f"renderer: expected a name or a renderer, got {type(renderer).__name__}")
-    mesh = (result.vertices, result.triangles)
+    mesh, normals = (result.vertices, result.triangles), None
     if detail and result.detail is not None and shading in DETAILED:
         given = None if colours is None else checked_array("colours", colours, (len(result.vertices), 3))
         fine = relief_mesh(*mesh, result.detail, given, renderer.uv if isinstance(renderer, TexturedRenderer) else None)
         if isinstance(renderer, TexturedRenderer) and fine.uv is not None:
             renderer = replace(renderer, uv=fine.uv)
         mesh, colours = (fine.vertices, fine.triangles), None if colours is None else fine.values
+        normals = fine.normals
     with closing(make_renderer(renderer)) if isinstance(renderer, str) else nullcontext(renderer) as drawer:
-        picture = _draw_window(drawer, view, mesh, size, colours=colours, lighting=light, shading=shading)
+        look = {"colours": colours, "lighting": light, "shading": shading, "normals": normals}
+        picture = draw_window(drawer, view, mesh, size, **look)
     if over is None:
         return picture
     return np.dstack([composite(over, picture), np.full(size, 255, np.uint8)])
@@ -106,14 +108,17 @@ def _size(result: FittedFace, height: int | None, width: int | None, over: NDArr
     return checked_size(height, width)
 
 
-def _draw_window(
+def draw_window(
     renderer: Renderer,
     camera: Camera,
     mesh: tuple[NDArray[np.float64], NDArray[np.int32]],
     size: tuple[int, int],
     **look: Any,
 ) -> NDArray[np.uint8]:
-    """Draw only the part of the picture that the mesh covers: the cost is that of the face, not of the photo."""
+    """Return a picture (H, W, 4) of a mesh, vertices and triangles; `look` is what `Renderer.draw` takes.
+
+    Only the part that the mesh covers is drawn: the cost is that of the face, not of the photo.
+    """
     picture = np.zeros((*size, 4), np.uint8)
     with np.errstate(over="ignore", invalid="ignore"):  # points near a perspective camera's plane
         seen = camera.project(mesh[0])[:, :2]

@@ -18,7 +18,7 @@ from ..models.colour import linear_to_srgb
 from . import spherical_harmonics
 from .cameras import Camera
 from .mesh import checked_mesh
-from .normals import normalised, vertex_normals
+from .normals import given_normals, normalised
 from .rasterizer import Fragments, interpolate
 
 Array = NDArray[np.float64]
@@ -52,24 +52,23 @@ def shade_fragments(
     *,
     colours: ArrayLike | None = None,
     lighting: ArrayLike | None = None,
+    normals: ArrayLike | None = None,
 ) -> NDArray[np.float32]:
     """Return the picture (H, W, 4) of fragments: sRGB 0-1 and coverage 0 or 1, all zero where nothing is seen.
 
     colours (N, 3) is linear reflectance 0-1 per vertex, None for clay; lighting (9, 3) is spherical harmonics in the
-    camera frame (see `spherical_harmonics`), None for studio light.
+    camera frame (see `spherical_harmonics`), None for studio light. normals (N, 3): unit, model frame, None for the
+    mesh's own.
     """
     points, faces = checked_mesh(vertices, triangles)
-    surface = vertex_normals(points, faces) @ camera.rotation.T
+    surface = given_normals(normals, points, faces) @ camera.rotation.T
     if colours is not None:
         surface = np.hstack([surface, checked_array("colours", colours, (len(points), 3))])
     covered = fragments.covered
     seen = interpolate(fragments, faces, surface)[covered]
-    normals = normalised(seen[:, :3])
+    smooth = normalised(seen[:, :3])
     albedo = CLAY if colours is None else seen[:, 3:]
-    if lighting is None:
-        radiance = shade_studio(normals, albedo)
-    else:
-        radiance = spherical_harmonics.shade(normals, albedo, lighting)
+    radiance = shade_studio(smooth, albedo) if lighting is None else spherical_harmonics.shade(smooth, albedo, lighting)
     picture = np.zeros((*covered.shape, 4), np.float32)
     picture[covered, :3] = linear_to_srgb(radiance)
     picture[covered, 3] = 1.0

@@ -4,14 +4,22 @@ The middle m of an edge a, b with unit normals n_a, n_b moves towards the planes
 
     m + ALPHA / 2 [ ((a - m) . n_a) n_a + ((b - m) . n_b) n_b ],      normal  normalised(n_a + n_b)
 
-which rounds what was flat without moving a vertex of the coarse mesh. `tessellated` cuts every triangle into four.
-`relief_mesh` cuts the triangles that heights are over, until no side of theirs is longer than LONGEST texels of the
-heights' map, and then moves the vertices along the smooth normals. A triangle's neighbours share its sides' middles, so
-nothing comes apart: with one, two or three sides cut it becomes two, three or four.
+which rounds what was flat without moving a vertex of the coarse mesh; with ALPHA = 1/2 short arcs of a circle stay so.
+`tessellated` cuts every triangle into four. `relief_mesh` cuts the triangles that heights are over, until no side of
+theirs is longer than LONGEST texels of the heights' map, and then moves the vertices along the smooth normals. A
+triangle's neighbours share its sides' middles, so nothing comes apart: with one, two or three sides cut it becomes two,
+three or four.
 
-T. Boubekeur, M. Alexa, Phong tessellation, SIGGRAPH Asia 2008 (eq. 2 at an edge's middle, alpha = 3/4); R. E. Bank, A.
-H. Sherman, A. Weiser, Some refinement algorithms and data structures for regular local mesh refinement, 1983; heights
-along the normal: R. L. Cook, Shade trees, SIGGRAPH 1984.
+A cut surface still bends more at the coarse mesh's edges than between them. That must not look like wrinkles, so the
+normals of a mesh with relief are not its triangles' but those of the smooth surface under its heights h: with n the
+interpolated normal, and grad h the mean over a vertex's triangles, by area, in the plane of n,
+
+    normalised(n - grad h)
+
+T. Boubekeur, M. Alexa, Phong tessellation, SIGGRAPH Asia 2008 (eq. 2 at an edge's middle, where alpha = 1/2 is that of
+A. Vlachos et al., Curved PN triangles, I3D 2001); R. E. Bank, A. H. Sherman, A. Weiser, Some refinement algorithms and
+data structures for regular local mesh refinement, 1983; R. L. Cook, Shade trees, SIGGRAPH 1984 (heights along the
+normal); J. F. Blinn, Simulation of wrinkled surfaces, SIGGRAPH 1978.
 """
 
 from dataclasses import dataclass
@@ -33,7 +41,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int32]
 Mask = NDArray[np.bool_]
 
-ALPHA = 0.75
+ALPHA = 0.5
 MOST = 6
 """Times that triangles are cut, at most: by then each has become 4096."""
 
@@ -124,9 +132,9 @@ def relief_mesh(
         if not split.any() or split.sum() > room:
             break
         mesh, owner = mesh.cut(split), np.repeat(owner, 1 + split.sum(axis=1))
-    smooth = mesh.result(0)
-    points, found = displaced(smooth, heights), mesh.result(0 if own else 1)
-    return FineMesh(points, vertex_normals(points, found.triangles), found.triangles, found.values, found.uv)
+    moved, found = _heights_at(mesh.result(0), heights), mesh.result(0 if own else 1)
+    points = mesh.points + moved[:, None] * mesh.normals
+    return FineMesh(points, _tilted(mesh, moved), mesh.faces, mesh.table, found.uv)
 
 
 def displaced(mesh: FineMesh, heights: NDArray[np.floating]) -> Array:
@@ -134,13 +142,7 @@ def displaced(mesh: FineMesh, heights: NDArray[np.floating]) -> Array:
 
     A vertex on a seam, which has several places in the map, takes the mean.
     """
-    if mesh.uv is None:
-        raise InvalidInputError("mesh: expected texture coordinates, got none")
-    corners = mesh.triangles.ravel()
-    at_places = looked_up(heights, mesh.uv.coordinates)[mesh.uv.triangles.ravel()]
-    count = np.bincount(corners, minlength=len(mesh.vertices))
-    total = np.bincount(corners, at_places, minlength=len(mesh.vertices))
-    return mesh.vertices + (total / np.maximum(count, 1))[:, None] * mesh.normals
+    return mesh.vertices + _heights_at(mesh, heights)[:, None] * mesh.normals
 
 
 def looked_up(image: NDArray[np.floating], coordinates: NDArray[np.floating]) -> Array:
@@ -200,6 +202,33 @@ class _Cut:
         """Return the mesh with one of its maps, or none."""
         uv = None if chosen is None else UVMap(*self.maps[chosen])
         return FineMesh(self.points, self.normals, self.faces, self.table, uv)
+
+
+def _heights_at(mesh: FineMesh, heights: NDArray[np.floating]) -> Array:
+    """Return the heights (N,) at a mesh's vertices: see `displaced`."""
+    if mesh.uv is None:
+        raise InvalidInputError("mesh: expected texture coordinates, got none")
+    corners = mesh.triangles.ravel()
+    at_places = looked_up(heights, mesh.uv.coordinates)[mesh.uv.triangles.ravel()]
+    count = np.bincount(corners, minlength=len(mesh.vertices))
+    total = np.bincount(corners, at_places, minlength=len(mesh.vertices))
+    return np.asarray(total / np.maximum(count, 1))
+
+
+def _tilted(mesh: _Cut, heights: Array) -> Array:
+    """Return the normals (N, 3) of a smooth surface under heights (N,) of its vertices."""
+    a, b, c = (mesh.points[mesh.faces[:, k]] for k in range(3))
+    across = np.cross(b - a, c - a)
+    rise = sum(heights[mesh.faces[:, k], None] * np.cross(across, side) for k, side in enumerate((c - b, a - c, b - a)))
+    double = np.sqrt(np.einsum("tx,tx->t", across, across))[:, None]
+    # The gradient is rise / double^2; a triangle counts by its area.
+    share = np.divide(rise, double, out=np.zeros_like(across), where=double > 0.0)
+    gradient = np.empty_like(mesh.points)
+    for axis in range(3):
+        gradient[:, axis] = np.bincount(mesh.faces.ravel(), np.repeat(share[:, axis], 3), len(gradient))
+    gradient /= np.maximum(np.bincount(mesh.faces.ravel(), np.repeat(double, 3), len(gradient)), 1e-12)[:, None]
+    gradient -= np.einsum("nx,nx->n", gradient, mesh.normals)[:, None] * mesh.normals
+    return normalised(mesh.normals - gradient)
 
 
 def _has_heights(mesh: _Cut, heights: NDArray[np.float32]) -> Mask:

@@ -13,6 +13,7 @@ L. Williams, Pyramidal parametrics, SIGGRAPH 1983 (reduced textures).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ from . import spherical_harmonics
 from .cameras import Camera, checked_camera
 from .compositing import magnified, reduced
 from .mesh import checked_mesh
-from .normals import normalised, vertex_normals
+from .normals import given_normals, normalised
 from .rasterizer import Fragments, checked_size, interpolate, rasterize
 from .renderer import NumbaRenderer, Shading
 
@@ -68,12 +69,12 @@ class TexturedRenderer(NumbaRenderer):
         colours: ArrayLike | None = None,
         lighting: ArrayLike | None = None,
         shading: Shading = "sh",
+        normals: ArrayLike | None = None,
     ) -> NDArray[np.uint8]:
         """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`); `shading` is "sh"."""
         if colours is not None or shading != "sh":
-            return super().draw(
-                camera, vertices, triangles, height, width, colours=colours, lighting=lighting, shading=shading
-            )
+            look: dict[str, Any] = {"colours": colours, "lighting": lighting, "shading": shading, "normals": normals}
+            return super().draw(camera, vertices, triangles, height, width, **look)
         return draw_textured(
             camera,
             vertices,
@@ -84,6 +85,7 @@ class TexturedRenderer(NumbaRenderer):
             width,
             lighting=lighting,
             oversampling=self.oversampling,
+            normals=normals,
         )
 
 
@@ -98,15 +100,18 @@ def draw_textured(
     *,
     lighting: ArrayLike | None = None,
     oversampling: int = OVERSAMPLING,
+    normals: ArrayLike | None = None,
 ) -> NDArray[np.uint8]:
     """Return a picture (height, width, 4), RGBA with straight alpha and a smooth outline, of a textured mesh.
 
     vertices (N, 3) mm in the model frame, triangles (T, 3) counter-clockwise from outside; `uv` has one row per
     triangle; texture (H, W, 3) uint8 sRGB. lighting (9, 3): spherical harmonics in the camera frame, under which the
-    texture is reflectance; None shows it as it is. `oversampling`: fine pixels per pixel, in x and in y.
+    texture is reflectance; None shows it as it is. `oversampling`: fine pixels per pixel, in x and in y. normals
+    (N, 3): unit, model frame, None for the mesh's own.
     Raises InvalidInputError for a malformed mesh, map, texture, light or size.
     """
     mesh = checked_mesh(vertices, triangles)
+    surface = given_normals(normals, *mesh)
     height, width = checked_size(height, width)
     if not isinstance(oversampling, int) or not 1 <= oversampling <= FINEST:
         raise InvalidInputError(f"oversampling: expected an integer from 1 to {FINEST}, got {oversampling!r}")
@@ -118,7 +123,7 @@ def draw_textured(
         part = picture[top : top + rows]
         view = fine.zoomed(1.0, np.array([0.0, -oversampling * top]))
         fragments = rasterize(view, *mesh, oversampling * len(part), oversampling * width)
-        part[:] = to_uint8(reduced(_painted(fragments, view, mesh, paint), oversampling))
+        part[:] = to_uint8(reduced(_painted(fragments, surface @ view.rotation.T, mesh[1], paint), oversampling))
     return picture
 
 
@@ -156,8 +161,11 @@ class _Paint:
         return cls(points * image.shape[1::-1] - 0.5, corners, image, light)
 
 
-def _painted(fragments: Fragments, camera: Camera, mesh: Mesh, paint: _Paint) -> NDArray[np.float32]:
-    """Return the picture (H, W, 4) of fragments: sRGB 0-1 and coverage 0 or 1, all zero where nothing is seen."""
+def _painted(fragments: Fragments, surface: Array, triangles: NDArray[np.int32], paint: _Paint) -> NDArray[np.float32]:
+    """Return the picture (H, W, 4) of fragments: sRGB 0-1 and coverage 0 or 1, all zero where nothing is seen.
+
+    `surface` (N, 3) is the vertices' normals in the camera frame.
+    """
     picture = np.zeros((*fragments.triangle.shape, 4), np.float32)
     covered = fragments.covered
     if not covered.any():
@@ -165,7 +173,7 @@ def _painted(fragments: Fragments, camera: Camera, mesh: Mesh, paint: _Paint) ->
     places = interpolate(fragments, paint.corners, paint.coordinates)[covered]
     radiance: Array | NDArray[np.float32] = _looked_up(paint.image, places)
     if paint.lighting is not None:
-        normals = interpolate(fragments, mesh[1], vertex_normals(*mesh) @ camera.rotation.T)[covered]
+        normals = interpolate(fragments, triangles, surface)[covered]
         radiance = spherical_harmonics.shade(normalised(normals), radiance, paint.lighting)
     picture[covered, :3] = linear_to_srgb(radiance)
     picture[covered, 3] = 1.0

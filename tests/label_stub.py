@@ -43,7 +43,8 @@ def _swell() -> None:
 
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     while True:
-        BALLAST.append(bytearray(os.urandom(1 << 20) * 16))
+        BALLAST.append(bytearray(b"x") * (32 << 20))
+        time.sleep(0.01)
 
 
 def _exit() -> None:
@@ -73,7 +74,7 @@ class StubSpec:
     seconds: float = 0.0
     tally: str = ""  # a file that grows by a byte with each image that is begun
     failing_starts: str = ""  # a folder; a worker that finds a file in it takes one away and dies
-    start: str = "exit"  # how it dies: exit, raise, refuse or hang
+    start: str = "exit"  # how it dies: exit, raise or refuse; "all but one": every one but the first, of a new folder
     files: bool = False  # whether images have files in the shard's tar
     description: Mapping[str, Any] = field(default_factory=lambda: {"stub": 1})
 
@@ -84,6 +85,11 @@ class StubSpec:
 
 
 def _fail_start(folder: Path, how: str) -> None:
+    if how == "all but one":
+        try:
+            return folder.mkdir()
+        except FileExistsError:
+            os._exit(5)
     for path in folder.iterdir():
         try:
             path.unlink()
@@ -119,7 +125,7 @@ class StubFitter:
                 "identity": [byte / 255.0 for byte in digest], "camera": "scaled_orthographic",
                 "rotation": [1.0] * 9}  # fmt: skip
         image = {"width": digest[0], "height": digest[1], "faces_found": 1}
-        files = {f"{item.key}.b": digest * 40, f"{item.key}.a": data} if self._spec.files else {}
+        files = {"files": {f"{item.key}.b": digest * 40, f"{item.key}.a": data}} if self._spec.files else {}
         return Labelled(
             Outcome.OK, "CONVERGED", "the fit converged", image, (face,), {"fit": time.perf_counter()}, files
         )
@@ -174,12 +180,13 @@ def write_images(folder: Path, count: int, faults: Mapping[int, bytes] | None = 
 
 def records(dataset: Path) -> dict[str, bytes]:
     """Return the content of every file that a run and an undisturbed one must have in common."""
-    kinds = ("faces-", "images-", "files-", "manifest", "summary")
+    kinds = ("faces-", "images-", "files-", "maps-", "mat-", "manifest", "summary")
     return {path.name: path.read_bytes() for path in sorted(dataset.iterdir()) if path.name.startswith(kinds)}
 
 
 def leftovers(dataset: Path) -> list[str]:
     """Return the names in a dataset that nobody should find there after a run."""
-    expected = ("faces-", "images-", "timings-", "files-", "manifest.json", "summary.json", "ledger.sqlite")
+    expected = ("faces-", "images-", "timings-", "files-", "maps-", "mat-", "manifest.json", "summary.json",
+                "ledger.sqlite", "report.html")  # fmt: skip
     names = [path.name for path in dataset.iterdir()]
     return [name for name in names if not name.startswith(expected) or name.endswith(("-journal", "-wal", ".tmp"))]

@@ -6,17 +6,20 @@ import re
 import shutil
 import subprocess
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from export_scenes import detailed
 from numpy.typing import NDArray
 from PIL import Image
 
 import facefit
 from facefit.apps.export.glb import write_glb
 from facefit.apps.export.viewer import viewer_page, write_viewer
+from facefit.fitting.detailing.relief import normal_map
 from facefit.models.errors import InvalidInputError, OutputError
 
 PAGE = Path(__file__).resolve().parent.parent / "apps" / "export" / "page"
@@ -153,6 +156,31 @@ def test_it_shows_the_head_from_disk(page: Path, tmp_path: Path) -> None:
     drawn = np.abs(canvas - background).max(axis=2) > 8
     assert 0.15 < drawn.mean() < 0.7
     assert len(np.unique(canvas[drawn], axis=0)) > 1000, "a head with shades, not a silhouette"
+
+
+@only_with_chromium
+def test_it_shows_the_normal_map(tmp_path: Path) -> None:
+    """Waves that run to the right over the face are shaded in stripes; those turned over are, the other way round."""
+    model = facefit.load_model("default")
+    pictures = []
+    for name, height in (("flat", 0.0), ("waves", 0.5), ("turned", -0.5)):
+        result = detailed(model, np.tile(height * np.sin(np.arange(256.0) / 2.0), (256, 1)).astype(np.float32))
+        assert result.detail is not None
+        result = replace(result, identity=None, expression=None, vertices=model.mean)
+        folder = tmp_path / name
+        folder.mkdir()
+        normals = normal_map(result.detail, model.mean, model.triangles)
+        grey = np.full((8, 8, 3), 200, np.uint8)
+        write_glb(folder / "mesh.glb", result, model, grey, result.detail.uv, normals)
+        write_viewer(folder / "viewer.html", (folder / "mesh.glb").read_bytes())
+        document, picture = opened(folder / "viewer.html", folder)
+        assert "data-ready" in document and "data-error" not in document
+        pictures.append(picture[CANVAS].astype(float).mean(axis=2))
+    flat, waves, turned = pictures
+    face = np.abs(flat - flat[0, 0]) > 60
+    one, other = (waves - flat)[face], (turned - flat)[face]
+    assert face.sum() > 20_000 and one.std() > 6.0
+    assert np.corrcoef(one, other)[0, 1] < -0.6, "bright where the other is dark"
 
 
 @only_with_chromium

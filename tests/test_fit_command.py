@@ -64,13 +64,13 @@ def test_a_photo_becomes_four_files(astronaut: Fitted) -> None:
 
 def test_the_terminal_tells_what_a_person_asks(astronaut: Fitted) -> None:
     lines = {line.split()[0]: line for line in astronaut.run.out.splitlines()}
-    assert list(lines) == ["photo", "found", "fit", "error", "energy", "pose", "written", "time"]
+    assert list(lines) == ["photo", "found", "fit", "error", "energy", "detail", "pose", "written", "time"]
     assert "dlib-hog, score" in lines["found"]
     assert astronaut.result.status.value.split(";")[0] in lines["fit"]
     assert f"{astronaut.result.landmark_error:.1f} px" in lines["error"]
     assert "% of the face" in lines["error"]
     assert str(astronaut.folder) in lines["written"]
-    for step in ("start", "read", "detect", "landmark", "photometric", "draw", "write"):
+    for step in ("start", "read", "detect", "landmark", "photometric", "detail", "draw", "write"):
         assert f"{step} " in lines["time"]
 
 
@@ -107,12 +107,13 @@ def test_the_summary_says_it_all(astronaut: Fitted) -> None:
     assert all(abs(angle) < 10.0 for angle in told["pose_degrees"].values())
     np.testing.assert_array_equal(told["camera"]["rotation"], result.camera.rotation)
     assert list(told["expression"]) == list(facefit.load_model("default").expression_names)
-    assert [stage["name"] for stage in told["stages"]] == ["landmark", "photometric"]
+    assert [stage["name"] for stage in told["stages"]] == ["landmark", "photometric", "detail"]
     for stage in told["stages"]:
         assert sum(stage["energy_after"].values()) < sum(stage["energy_before"].values())
     np.testing.assert_array_equal(told["lighting"], result.lighting)
     np.testing.assert_array_equal(told["albedo"], result.albedo)
-    assert set(told["seconds"]) == {"read", "detect", "landmark", "photometric", "draw", "texture", "write"}
+    steps = {"read", "detect", "landmark", "photometric", "detail", "draw", "texture", "write"}
+    assert set(told["seconds"]) == steps
     assert all(seconds >= 0.0 for seconds in told["seconds"].values())
 
 

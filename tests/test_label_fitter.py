@@ -159,7 +159,11 @@ def test_a_fit_that_cannot_be_used_is_rejected_and_exported_only_on_request(fitt
 class Sizes:
     """An exporter: a text per face."""
 
-    name = "sizes"
+    name, tar = "sizes", "files"
+
+    def check(self, model: MorphableModel) -> None:
+        if model.name != "default":
+            raise InvalidInputError("model: expected the default one")
 
     def __call__(
         self, item: Item, image: LoadedImage, results: Sequence[FitResult], model: MorphableModel

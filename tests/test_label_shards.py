@@ -16,7 +16,7 @@ from facefit.apps.label import dataset, run, shards
 from facefit.apps.label.ledger import Counts, FileState, Ledger
 from facefit.apps.label.run import RunOptions, Summary, label
 from facefit.apps.label.sources import Item, Sources
-from facefit.models.errors import FacefitError, InvalidInputError, OutputError
+from facefit.models.errors import FacefitError, ImageError, InvalidInputError, OutputError
 
 COUNT, SIZE = 10, 4
 
@@ -206,9 +206,9 @@ def test_further_images_are_appended_in_shards_of_their_own(ledger: Ledger) -> N
 def test_a_plan_that_fails_half_way_is_no_plan(ledger: Ledger) -> None:
     def items() -> Iterator[Item]:
         yield Item("a", "/1")
-        raise InvalidInputError("the list ends here")
+        raise ImageError("the list ends here")
 
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(ImageError):
         ledger.extend(items(), 1)
     assert ledger.planned() == 0
     assert ledger.waiting() == []

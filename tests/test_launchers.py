@@ -99,7 +99,7 @@ def test_first_run_installs_and_later_ones_do_not(clone: Clone) -> None:
     assert clone.run("fit", "my photo.jpg", "-o", "out") == (0, "", [launched])
 
 
-@pytest.mark.parametrize("command", ["evaluate", "model"])
+@pytest.mark.parametrize("command", ["evaluate", "label", "model", "webcam"])
 def test_every_launcher_runs_its_own_command(clone: Clone, command: str) -> None:
     assert clone.run(command, "--help")[2][-1].startswith(f"run -P -m facefit.apps.main {command} --help|")
 

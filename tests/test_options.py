@@ -33,7 +33,7 @@ from facefit.models.errors import InvalidInputError
     ],
 )
 def test_unknown_stages_raise(stages, shown):
-    message = f"^stages: expected landmark or landmark,photometric, got {shown}$"
+    message = f"^stages: expected landmark or landmark,photometric or landmark,photometric,detail, got {shown}$"
     with pytest.raises(InvalidInputError, match=message):
         FitOptions(stages=stages)
 

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...fitting.results import FitResult
-from ...models.arrays import checked_array, checked_indices
+from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError
-from ...models.morphable_model import UVMap
 from ...render.cameras import Camera
 from ...render.mesh import checked_mesh
 
@@ -55,35 +54,6 @@ def checked_texture(name: str, texture: ArrayLike) -> Image:
     if not picture.size:
         raise InvalidInputError(f"{name}: expected at least one pixel, got shape {picture.shape}")
     return picture
-
-
-def checked_uv(uv: UVMap, triangle_count: int) -> tuple[Array, Indices]:
-    """Return coordinates (U, 2), v up, and triangles (T, 3) of a map that belongs to `triangle_count` triangles."""
-    if not isinstance(uv, UVMap):
-        raise InvalidInputError(f"uv: expected a UVMap, got {type(uv).__name__}")
-    coordinates = checked_array("uv.coordinates", uv.coordinates, (None, 2))
-    return coordinates, checked_indices("uv.triangles", uv.triangles, (triangle_count, 3), len(coordinates))
-
-
-@dataclass(frozen=True, eq=False)
-class SplitMesh:
-    """A mesh whose vertices are doubled along the seams of its texture: corner by corner, one index for all."""
-
-    vertex: NDArray[np.intp]  # (M,) which vertex of the mesh each one is
-    coordinates: Array  # (M, 2) its texture coordinates, v up
-    triangles: Indices  # (T, 3) indices into both
-
-
-def split_at_seams(triangles: Indices, uv: UVMap) -> SplitMesh:
-    """Return the mesh with one vertex for each pair of a vertex and a texture coordinate that its corners use.
-
-    Vertices of no triangle are left out. InvalidInputError where `uv` is not of these triangles (T, 3).
-    """
-    coordinates, corners = checked_uv(uv, len(triangles))
-    pairs = triangles.astype(np.int64) * len(coordinates) + corners
-    kept, place = np.unique(pairs, return_inverse=True)
-    vertex, texel = np.divmod(kept, len(coordinates))
-    return SplitMesh(vertex, coordinates[texel], place.reshape(-1, 3).astype(np.int32))
 
 
 def encoded_png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:

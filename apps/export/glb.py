@@ -5,29 +5,30 @@
     target k       0.001 * (vertices(identity, e_k) - vertices(identity, 0)),  and the difference of the normals
     mesh.weights   the fitted expression, within the model's bounds; mesh.extras.targetNames: ARKit's names
     TEXCOORD_0     (u, 1 - v): glTF counts v from the top row down
-    TANGENT        with a normal map only; w is the sign of the bitangent
+    TANGENT        with a normal map only (`render/tangents.py`); w is the sign of the bitangent
     COLOR_0        linear reflectance, where there is no texture
 
 so that a viewer shows POSITION + sum_k weight_k target_k, which is the fitted face for a linear model. Vertices on a
 seam of the texture are doubled; their normals are those of the whole surface, so that no seam is shaded. Most of a
 target is zero: targets are sparse accessors over zeros, a few tenths of their plain size.
 
-Tangents, from the derivatives of the position by u and v over a triangle with edges e1, e2 and (du, dv):
+A fit's relief comes in two forms: as a normal map over the mesh above, and as a mesh of its own, cut fine enough to
+have the heights in its vertices: the fitted surface, with its expression, without targets, so that no basis is passed
+on with it. A normal map holds the relief of the fitted expression, whatever the targets' weights.
 
-    T = (dv2 e1 - dv1 e2) / det,    B = (du1 e2 - du2 e1) / det,    det = du1 dv2 - du2 dv1
-
-summed over a vertex's triangles by their corner angles, orthogonalised against the normal, w = sign((N x T) . B), v up:
-MikkTSpace's rule, but for its splitting of vertices where the mapping is mirrored.
+With a motion the node turns and moves, and the targets' weights change, by one animation of linear interpolation; at
+rest it is as at the first moment.
 
 An expression basis that can be read back from the targets is passed on with the file: `redistribution_warning` says
 where a model's licence has something against it.
 
-Sources: Khronos, "glTF 2.0 Specification", 3.6.2.3 (sparse), 3.7.2.2 (morph targets); M. Mikkelsen, "Simulation of
-Wrinkled Surfaces Revisited", 2008; Apple, `ARFaceAnchor.BlendShapeLocation`.
+Sources: Khronos, "glTF 2.0 Specification", 3.6.2.3 (sparse), 3.7.2.2 (morph targets), 3.11 (animations);
+Apple, `ARFaceAnchor.BlendShapeLocation`.
 """
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...fitting.detailing.relief import detailed_mesh
 from ...fitting.results import FitResult
 from ...models.arrays import checked_array
 from ...models.errors import InvalidInputError, MissingDependencyError
 from ...models.files import atomic_write
 from ...models.formats.ict import ARKIT
 from ...models.morphable_model import MorphableModel, UVMap, require_model
-from ...render.normals import normalised, vertex_normals
-from .checks import Array, SplitMesh, checked_texture, encoded_jpeg, encoded_png, fitted_face, split_at_seams
+from ...render.normals import vertex_normals
+from ...render.tangents import SplitMesh, split_at_seams, vertex_tangents
+from .checks import Array, checked_texture, encoded_jpeg, encoded_png, fitted_face
 
 METRES_PER_MM = 1e-3
 ROUGHNESS = 0.7
@@ -92,6 +95,25 @@ def redistribution_warning(model: MorphableModel) -> str | None:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """How a head moves: F moments, one row each."""
+
+    seconds: Array  # (F,) rising as single-precision numbers
+    weights: Array  # (F, E) of the expression units
+    rotations: Array  # (F, 4) unit quaternions x, y, z, w: of the head, +Z out of an unturned face
+    translations: Array  # (F, 3) m, of the model's origin
+
+    def __post_init__(self) -> None:
+        """Check the shapes."""
+        count = len(checked_array("seconds", self.seconds, (None,)))
+        checked_array("weights", self.weights, (count, None))
+        checked_array("rotations", self.rotations, (count, 4))
+        checked_array("translations", self.translations, (count, 3))
+        if not count or (np.diff(np.asarray(self.seconds, np.float32)) <= 0.0).any():
+            raise InvalidInputError("seconds: expected at least one moment, each later than the one before")
+
+
 def write_glb(
     path: str | Path,
     result: FitResult,
@@ -112,12 +134,14 @@ def glb_bytes(
     texture: ArrayLike | None = None,
     uv: UVMap | None = None,
     normal_map: ArrayLike | None = None,
+    motion: Motion | None = None,
 ) -> bytes:
     """Return the GLB of the fitted person of `result` with the expressions of `model`, which it was fitted with.
 
     `texture` (S, S', 3) uint8 sRGB and `normal_map` (S, S', 3) uint8 (tangent space, +Y along rising v) are laid out by
-    `uv`, by default the model's. Raises InvalidInputError for a result without a face or of another model, a malformed
-    texture, or one without a map; MissingDependencyError without pygltflib.
+    `uv`, by default the model's. With a `motion` the head moves, from its first expression on. Raises InvalidInputError
+    for a result without a face or of another model, a malformed texture, one without a map, or a motion of other units;
+    MissingDependencyError without pygltflib.
     """
     require_model(model)
     face = fitted_face(result)
@@ -147,35 +171,38 @@ def glb_bytes(
             METRES_PER_MM * _moving(moved, _STILL_MM)[mesh.vertex], _moving(turned, _STILL_TURN)[mesh.vertex]
         )
     scene.add_material(texture, normal_map)
+    if motion is not None:
+        weights = checked_array("weights", motion.weights, (None, model.n_expression))[0].tolist()
+        scene.add_motion(motion)
     return scene.content(model, weights)
 
 
-def vertex_tangents(points: Array, normals: Array, mesh: SplitMesh) -> Array:
-    """Return tangents (M, 4) of split vertices `points` (M, 3) with unit `normals` (M, 3): a unit vector and a sign.
+def detail_glb_bytes(
+    result: FitResult, model: MorphableModel, texture: ArrayLike | None = None, uv: UVMap | None = None
+) -> bytes:
+    """Return the GLB of the fitted surface with its relief, as fitted: no targets, the relief's normals.
 
-    A vertex without a usable texture coordinate gets any direction that is at right angles to its normal.
+    `texture` (S, S', 3) uint8 sRGB is laid out by `uv`, by default as the relief is; without one the vertices carry the
+    fitted reflectance. Raises InvalidInputError for a result without detail, or of another model, and for a malformed
+    texture or map; MissingDependencyError without pygltflib.
     """
-    corners, texels = points[mesh.triangles], mesh.coordinates[mesh.triangles]
-    (e1, e2), (d1, d2) = (np.moveaxis(table[:, 1:] - table[:, :1], 1, 0) for table in (corners, texels))
-    flipped = np.sign(d1[:, 0] * d2[:, 1] - d2[:, 0] * d1[:, 1])[:, None]
-    along_u = normalised((d2[:, 1:] * e1 - d1[:, 1:] * e2) * flipped)
-    along_v = normalised((d1[:, :1] * e2 - d2[:, :1] * e1) * flipped)
-    sides = [normalised(np.roll(corners, -k, axis=1) - corners) for k in (1, 2)]
-    angles = np.arccos(np.clip(np.einsum("tcx,tcx->tc", *sides), -1.0, 1.0))
-    tangent, bitangent = np.zeros_like(points), np.zeros_like(points)
-    for k in range(3):
-        np.add.at(tangent, mesh.triangles[:, k], angles[:, k, None] * along_u)
-        np.add.at(bitangent, mesh.triangles[:, k], angles[:, k, None] * along_v)
-    tangent = normalised(_across(tangent, normals))
-    lost = (tangent == 0.0).all(axis=1)
-    tangent[lost] = normalised(_across(np.eye(3)[np.abs(normals[lost]).argmin(axis=1)], normals[lost]))
-    right_handed = np.einsum("mx,mx->m", np.cross(normals, tangent), bitangent) >= 0.0
-    return np.column_stack([tangent, np.where(right_handed, 1.0, -1.0)])
-
-
-def _across(vectors: Array, normals: Array) -> Array:
-    """Return the part of vectors (M, 3) at right angles to unit normals (M, 3)."""
-    return vectors - np.einsum("mx,mx->m", vectors, normals)[:, None] * normals
+    require_model(model)
+    face = fitted_face(result)
+    if len(face.vertices) != model.n_vertices:
+        raise InvalidInputError(f"model: expected {len(face.vertices)} vertices, got {model.n_vertices}")
+    colours = None
+    if texture is None and result.reflectance is not None:
+        colours = checked_array("reflectance", result.reflectance, face.vertices.shape)
+    fine = detailed_mesh(result, colours, uv)
+    assert fine.uv is not None
+    mesh = split_at_seams(fine.triangles, fine.uv)
+    scene = _Scene(len(mesh.vertex))
+    scene.add_surface(mesh, METRES_PER_MM * fine.vertices[mesh.vertex], _unit(fine.normals)[mesh.vertex])
+    scene.add_coordinates(mesh.coordinates)
+    if colours is not None:
+        scene.add_attribute("COLOR_0", np.clip(fine.values[mesh.vertex], 0.0, 1.0))
+    scene.add_material(texture, None)
+    return scene.content(model, [])
 
 
 def _differences_by_unit(model: MorphableModel, identity: ArrayLike | None, neutral: Array) -> Iterator[Array]:
@@ -227,6 +254,7 @@ class _Scene:
         self.library = pygltflib
         self.vertex_count = vertex_count
         self.gltf = pygltflib.GLTF2()
+        self.node = pygltflib.Node(name="face", mesh=0)
         self.primitive = pygltflib.Primitive(attributes=pygltflib.Attributes(), targets=[], material=0)
         self.buffer = bytearray()
 
@@ -277,6 +305,25 @@ class _Scene:
             material.normalTexture = library.NormalMaterialTexture(index=index)
         self.gltf.materials.append(material)
 
+    def add_motion(self, motion: Motion) -> None:
+        """Add the one animation, of the node's rotation and translation and of the targets' weights."""
+        library = self.library
+        self.node.rotation, self.node.translation = motion.rotations[0].tolist(), motion.translations[0].tolist()
+        times = motion.seconds.astype(np.float32)
+        moments = self._keys(times, "SCALAR", min=[float(times[0])], max=[float(times[-1])])
+        tracks = {
+            "rotation": self._keys(motion.rotations, "VEC4"),
+            "translation": self._keys(motion.translations, "VEC3"),
+        }
+        if motion.weights.shape[1]:
+            tracks["weights"] = self._keys(motion.weights.reshape(-1), "SCALAR")
+        animation = library.Animation(name="motion")
+        for path, values in tracks.items():
+            target = library.AnimationChannelTarget(node=0, path=path)
+            animation.channels.append(library.AnimationChannel(sampler=len(animation.samplers), target=target))
+            animation.samplers.append(library.AnimationSampler(input=moments, output=values, interpolation="LINEAR"))
+        self.gltf.animations.append(animation)
+
     def content(self, model: MorphableModel, weights: list[float]) -> bytes:
         """Return the file."""
         library, gltf = self.library, self.gltf
@@ -284,7 +331,7 @@ class _Scene:
         if weights:
             mesh.weights = weights
             mesh.extras = {"targetNames": [arkit_name(name) for name in model.expression_names]}
-        gltf.meshes, gltf.nodes = [mesh], [library.Node(name="face", mesh=0)]
+        gltf.meshes, gltf.nodes = [mesh], [self.node]
         gltf.scenes, gltf.scene = [library.Scene(nodes=[0])], 0
         gltf.asset = library.Asset(
             generator=f"facefit {version('facefit')}",
@@ -311,6 +358,13 @@ class _Scene:
         limits = _limits(table) if with_limits else {}
         return self._accessor(
             byteOffset=None, componentType=self.library.FLOAT, count=len(table), type="VEC3", **sparse, **limits
+        )
+
+    def _keys(self, values: NDArray[np.floating[Any]], kind: str, **limits: list[float]) -> int:
+        """Add what an animation's samplers refer to, in single precision."""
+        table = values.astype(np.float32)
+        return self._accessor(
+            componentType=self.library.FLOAT, count=len(table), type=kind, bufferView=self._view(table), **limits
         )
 
     def _picture(self, content: bytes, kind: str, name: str) -> int:

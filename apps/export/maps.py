@@ -34,7 +34,8 @@ from ...models.morphable_model import MorphableModel, UVMap, require_model
 from ...render.cameras import FRONTAL, Perspective, ScaledOrthographic
 from ...render.normals import vertex_normals
 from ...render.rasterizer import interpolate, rasterize
-from .checks import Array, FittedFace, checked_image_size, encoded_png, fitted_face, split_at_seams
+from ...render.tangents import split_at_seams
+from .checks import Array, FittedFace, checked_image_size, encoded_png, fitted_face
 
 POSITION_MAP_SIDE = 256
 """PRNet's, texels."""

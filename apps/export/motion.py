@@ -1,9 +1,9 @@
 """Pictures and motion of a fitted face: other views, other light, other expressions, a turntable, a contact sheet.
 
 Everything is drawn in software from a result and its texture: as photographed in the fitted light, albedo under any
-other; without a texture, from the reflectance of its vertices. Views are either of the head alone, a square from a
-fixed distance, or the photo's own: then the model's face region is laid over the photo, fading out at its border, since
-hair and neck are not what was fitted.
+other; without a texture, from the reflectance of its vertices. A result with detail is drawn with it: the mesh is cut
+until it holds the heights. Views are either of the head alone, a square from a fixed distance, or the photo's own: then
+the model's face region is laid over the photo, fading out at its border, since hair and neck are not what was fitted.
 
 The turntable has two parts: the head turns under the fitted light, which stays with the camera, and then, facing it,
 is lit by a lamp that goes round the line of sight, faded in and out (t from 0 to 1 in each part):
@@ -16,7 +16,6 @@ import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from ...fitting.detailing.relief import detailed_mesh
 from ...fitting.results import FitResult
 from ...fitting.texture import Texture
 from ...models.colour import srgb_to_linear, to_uint8
@@ -36,11 +36,12 @@ from ...render.cameras import Camera, ScaledOrthographic, rotation_from_angles
 from ...render.compositing import checked_photo, over
 from ...render.drawing import BACKGROUND, Panel, montage
 from ...render.renderer import NumbaRenderer
-from ...render.result_picture import draw_result
+from ...render.result_picture import draw_window
 from ...render.textured import TexturedRenderer
 from ..fit.window import HEAD_CENTRE, HEAD_RADIUS, Window
 from .checks import fitted_face
 from .expressions import with_expression
+from .h264 import H264Film
 from .lights import AMBIENT, Lamp, brightness, named_light
 
 Array = NDArray[np.float64]
@@ -68,10 +69,7 @@ def novel_view(
     lighting (9, 3) stays with the camera. None shows a texture as photographed, its light turning with the head, and a
     face without one in the fitted light, or a soft one. Raises InvalidInputError for a result without a face.
     """
-    rotation, scale = rotation_from_angles(yaw, pitch, 0.0), side / (2.0 * HEAD_RADIUS)
-    centre = np.full(2, (side - 1) / 2.0)
-    camera = ScaledOrthographic(rotation, centre - scale * (rotation @ HEAD_CENTRE)[:2], scale)
-    return _drawn(result, model, camera, (side, side), lighting, texture)
+    return _turned(_subject(result, model, texture), yaw, pitch, lighting, side)
 
 
 def rerendered(
@@ -87,15 +85,7 @@ def rerendered(
     lighting (9, 3): None as in `novel_view`; skin that the photo hides, such as that of folded lids, is known only as
     albedo, so another expression wants a light. Raises InvalidInputError for a result without a face.
     """
-    below, camera = checked_photo(photo), fitted_face(result).camera
-    size = (below.shape[0], below.shape[1])
-    drawn = _drawn(result, model, camera, size, lighting, texture)
-    weights = np.repeat(_face_weights(model)[:, None], 3, axis=1)
-    mask = draw_result(
-        result, height=size[0], width=size[1], colours=weights, lighting=AMBIENT, renderer=NumbaRenderer()
-    )
-    drawn[..., 3] = to_uint8(srgb_to_linear(mask[..., 0]) * (mask[..., 3] / 255.0))
-    return over(below, drawn)
+    return _laid_over(_subject(result, model, texture), checked_photo(photo), lighting)
 
 
 def relit(
@@ -111,8 +101,7 @@ def relit(
     A named light is as bright as the fitted one. Raises InvalidInputError for another name, and for a result without a
     face.
     """
-    light = named_light(lighting, result.lighting) if isinstance(lighting, str) else lighting
-    return rerendered(result, model, photo, lighting=light, texture=texture)
+    return rerendered(result, model, photo, lighting=_light(lighting, result), texture=texture)
 
 
 def contact_sheet(
@@ -124,48 +113,89 @@ def contact_sheet(
     """
     camera = fitted_face(result).camera
     window, own = Window.around(camera), own_light(result)
-    seen, cut = replace(result, camera=window.camera(camera)), window.resample(checked_photo(photo))
-    fitted = novel_view(result, model, texture=texture, side=window.side)
+    cut = window.resample(checked_photo(photo))
+    subject = _subject(replace(result, camera=window.camera(camera)), model, texture)
+    fitted = _turned(subject, 0.0, 0.0, None, window.side)
     panels = [Panel(cut, "photo"), Panel(_on_ground(fitted), "fitted")]
     for yaw in (TURN, -TURN):
-        head = novel_view(result, model, yaw, lighting=own, texture=texture, side=window.side)
-        panels.append(Panel(_on_ground(head), f"yaw {yaw:+.0f}°"))
+        panels.append(Panel(_on_ground(_turned(subject, yaw, 0.0, own, window.side)), f"yaw {yaw:+.0f}°"))
     for name in ("left", "right"):
-        panels.append(Panel(relit(seen, model, cut, name, texture=texture), f"light from the {name}"))
+        panels.append(Panel(_laid_over(subject, cut, _light(name, result)), f"light from the {name}"))
     for caption, stem, weight in (("a smile", "mouthSmile", 0.8), ("a blink", "eyeBlink", 1.0)):
         weights = dict.fromkeys((f"{stem}Left", f"{stem}Right"), weight)
         if set(weights) <= set(model.expression_names):
-            face = with_expression(seen, model, weights)
-            panels.append(Panel(rerendered(face, model, cut, lighting=own, texture=texture), caption))
+            face = with_expression(replace(result, camera=window.camera(camera)), model, weights)
+            panels.append(Panel(_laid_over(_subject(face, model, texture), cut, own), caption))
     return montage(panels, 4)
 
 
-def _drawn(
-    result: FitResult,
-    model: MorphableModel,
-    camera: Camera,
-    size: tuple[int, int],
-    lighting: ArrayLike | None,
-    texture: Texture | None,
-) -> Pixels:
+@dataclass(frozen=True, eq=False)
+class _Subject:
+    """A face that is ready to be drawn, again and again."""
+
+    result: FitResult  # its mesh is the one to draw: where there is detail, a finer one that holds it
+    texture: Texture | None  # of that mesh
+    colours: Array | None  # (N, 3) linear reflectance of the vertices
+    weights: Array  # (N,) how much each vertex belongs to the face, 0-1
+    normals: Array | None = None  # (N, 3) by which to shade it; None: the mesh's own
+
+
+def _subject(result: FitResult, model: MorphableModel, texture: Texture | None) -> _Subject:
+    """Return a result's face with its detail; InvalidInputError for a result without a face."""
+    fitted_face(result)
+    weights = _face_weights(model)
+    given = model.albedo_mean if result.reflectance is None else result.reflectance
+    colours = None if given is None else np.asarray(given, np.float64)
+    if result.detail is None:
+        return _Subject(result, texture, colours, weights)
+    values = weights[:, None] if colours is None else np.column_stack([weights, colours])
+    fine = detailed_mesh(result, values, None if texture is None else texture.uv)
+    texture = None if texture is None or fine.uv is None else replace(texture, uv=fine.uv)
+    drawn = replace(result, vertices=fine.vertices, triangles=fine.triangles, detail=None)
+    colours = None if colours is None else fine.values[:, 1:]
+    return _Subject(drawn, texture, colours, fine.values[:, 0], fine.normals)
+
+
+def _turned(subject: _Subject, yaw: float, pitch: float, lighting: ArrayLike | None, side: int) -> Pixels:
+    """Return the head alone, RGBA (side, side, 4): see `novel_view`."""
+    rotation, scale = rotation_from_angles(yaw, pitch, 0.0), side / (2.0 * HEAD_RADIUS)
+    centre = np.full(2, (side - 1) / 2.0)
+    camera = ScaledOrthographic(rotation, centre - scale * (rotation @ HEAD_CENTRE)[:2], scale)
+    return _drawn(subject, camera, (side, side), lighting)
+
+
+def _laid_over(subject: _Subject, photo: Pixels, lighting: ArrayLike | None) -> Pixels:
+    """Return a photo (H, W, 3) with the face over it: see `rerendered`."""
+    face, size = fitted_face(subject.result), (photo.shape[0], photo.shape[1])
+    drawn = _drawn(subject, face.camera, size, lighting)
+    weights = np.repeat(subject.weights[:, None], 3, axis=1)
+    mesh = face.vertices, face.triangles
+    mask = draw_window(NumbaRenderer(), face.camera, mesh, size, colours=weights, lighting=AMBIENT)
+    drawn[..., 3] = to_uint8(srgb_to_linear(mask[..., 0]) * (mask[..., 3] / 255.0))
+    return over(photo, drawn)
+
+
+def _drawn(subject: _Subject, camera: Camera, size: tuple[int, int], lighting: ArrayLike | None) -> Pixels:
     """Return the head, RGBA (H, W, 4), before a camera, under light (9, 3) or else its own."""
-    height, width = size
+    face, texture = fitted_face(subject.result), subject.texture
+    seen = camera, (face.vertices, face.triangles), size
     if texture is not None and lighting is None:
-        bare, renderer = replace(result, lighting=None), TexturedRenderer(texture.uv, texture.photographed)
-        return draw_result(bare, height=height, width=width, camera=camera, renderer=renderer)
-    light = own_light(result) if lighting is None else lighting
+        return draw_window(TexturedRenderer(texture.uv, texture.photographed), *seen)
+    look: dict[str, Any] = {"normals": subject.normals}
+    look["lighting"] = own_light(subject.result) if lighting is None else lighting
     if texture is not None:
-        renderer = TexturedRenderer(texture.uv, texture.albedo)
-        return draw_result(result, height=height, width=width, camera=camera, lighting=light, renderer=renderer)
-    colours = model.albedo_mean if result.reflectance is None else result.reflectance
-    return draw_result(
-        result, height=height, width=width, camera=camera, colours=colours, lighting=light, renderer=NumbaRenderer()
-    )
+        return draw_window(TexturedRenderer(texture.uv, texture.albedo), *seen, **look)
+    return draw_window(NumbaRenderer(), *seen, colours=subject.colours, **look)
 
 
 def own_light(result: FitResult) -> Array:
     """Return the fitted light (9, 3), a soft one where there is none."""
     return named_light("soft") if result.lighting is None else result.lighting
+
+
+def _light(lighting: str | ArrayLike, result: FitResult) -> ArrayLike:
+    """Return a light (9, 3); one of a name is as bright as the fitted."""
+    return named_light(lighting, result.lighting) if isinstance(lighting, str) else lighting
 
 
 def _face_weights(model: MorphableModel) -> Array:
@@ -219,17 +249,16 @@ def turntable(
     Raises InvalidInputError for a result without a face.
     """
     chosen = Turntable() if options is None else options
-    fitted_face(result)
-    own = own_light(result)
+    subject, own = _subject(result, model, texture), own_light(result)
     for t in _phases(chosen.turning * chosen.fps):
         yaw = TURN * math.sin(2.0 * math.pi * t)
-        yield _on_ground(novel_view(result, model, yaw, lighting=own, texture=texture, side=chosen.side))
+        yield _on_ground(_turned(subject, yaw, 0.0, own, chosen.side))
     for t in _phases(chosen.lighting * chosen.fps):
         lamp = _lamp_around(2.0 * math.pi * t).harmonics()
         lamp *= brightness(own) / brightness(lamp)
         share = min(1.0, 4.0 * math.sin(math.pi * t))
         light = (1.0 - share) * own + share * lamp
-        yield _on_ground(novel_view(result, model, lighting=light, texture=texture, side=chosen.side))
+        yield _on_ground(_turned(subject, 0.0, 0.0, light, chosen.side))
 
 
 def write_turntable(path: str | Path, frames: Iterable[Pixels], fps: float = Turntable.fps) -> None:
@@ -282,23 +311,20 @@ def _mp4(frames: list[Pixels], fps: float) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "film.mp4"
         try:
-            av = import_module("av")
+            import_module("av")
         except ImportError:
             _write_mpeg4(path, frames, fps)
         else:
-            _write_h264(av, path, frames, fps)
+            _write_h264(path, frames, fps)
         return path.read_bytes()
 
 
-def _write_h264(av: Any, path: Path, frames: list[Pixels], fps: float) -> None:
+def _write_h264(path: Path, frames: list[Pixels], fps: float) -> None:
     """Write frames as H.264 with PyAV."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as film:
-        stream = film.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "18"})
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        film.mux(stream.encode())
+    height, width = frames[0].shape[:2]
+    with H264Film(path, height, width, fps) as film:
+        for k, frame in enumerate(frames):
+            film.write(frame, k / fps)
 
 
 def _write_mpeg4(path: Path, frames: list[Pixels], fps: float) -> None:

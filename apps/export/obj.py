@@ -24,7 +24,8 @@ from ...models.files import atomic_write
 from ...models.morphable_model import UVMap
 from ...render.mesh import checked_mesh
 from ...render.normals import vertex_normals
-from .checks import checked_texture, checked_uv, encoded_png
+from ...render.tangents import checked_uv
+from .checks import checked_texture, encoded_png
 
 MESH, TEXTURE = "mesh.obj", "texture.png"
 """Names of the files in a folder; the material is named as the mesh."""

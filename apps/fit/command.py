@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..choices import NO_USABLE_FIT, Convention
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...fitting.texturing.options import TextureOptions
+    from ...fitting.options import FitOptions
     from ...models.morphable_model import MorphableModel
     from .job import Outcome, Tools
 
@@ -64,13 +65,19 @@ class TextureName(StrEnum):
     NONE = "none"
 
 
-FORMATS = ("npz", "obj", "glb", "html", "camera", "png", "ply", "texture", "maps", "mat", "sheet", "turntable")
+FORMATS = (
+    "npz", "obj", "glb", "glb-detail", "html", "camera", "png", "ply", "texture", "detail", "maps", "mat", "sheet",
+    "turntable",
+)  # fmt: skip
 """What `--formats` may name; exports.py tells the files of each."""
 
 USUAL = "npz,obj,glb,html,camera,png"
 """Formats that are written unless the call names others."""
 
-STAGES = "landmark,photometric"
+DETAILED = ("glb-detail", "detail")
+"""Those of them that show what the detail stage finds, and are nothing without it."""
+
+STAGES = "landmark,photometric,detail"
 """All stages, as `fitting.options.STAGES` names them."""
 
 
@@ -94,7 +101,7 @@ def fit(
     landmark_sigma: Annotated[
         float | None, typer.Option(metavar="FLOAT", help="Noise of the points relative to the face's size, e.g. 0.02.")
     ] = None,
-    stages: Annotated[str, typer.Option(metavar="NAMES", help="Stages to run, separated by commas.")] = STAGES,
+    stages: Annotated[str, typer.Option(metavar="NAMES", help="Stages to run: the first, two or all.")] = STAGES,
     faces: Annotated[Faces, typer.Option(help="Which faces of a photo to fit.")] = Faces.LARGEST,
     formats: Annotated[
         str, typer.Option(metavar="NAMES", help=f"Files to write, separated by commas: {', '.join(FORMATS)}.")
@@ -103,6 +110,10 @@ def fit(
         TextureName, typer.Option(help="Colours of meshes: as photographed, or with the light taken out.")
     ] = TextureName.PHOTOGRAPHED,
     texture_size: Annotated[int, typer.Option(min=256, max=4096, metavar="TEXELS", help="Side of the texture.")] = 1024,
+    detail_size: Annotated[
+        int | None,
+        typer.Option(min=64, max=1024, metavar="TEXELS", help="Side of the map of wrinkles' heights. Default: 256."),
+    ] = None,
     turntable: Annotated[
         bool, typer.Option("--turntable", help="Write turntable.mp4 too: the head turns, then the light.")
     ] = False,
@@ -134,6 +145,8 @@ def fit(
     _check_landmark_options(photos, landmarks, landmark_origin, faces)
     asked = {"turntable": turntable, "relight": relight, "expression": expression, "view": view}
     wanted = (*_names("formats", formats, FORMATS), *(name for name, value in asked.items() if value))
+    run = tuple(name.strip() for name in stages.split(","))
+    _check_detail_options(run, wanted, detail_size)
     if landmark_sigma is not None and not 0.0 < landmark_sigma < math.inf:
         raise InvalidInputError(f"--landmark-sigma: expected a positive number, got {landmark_sigma}")
 
@@ -141,7 +154,7 @@ def fit(
 
     from ...fitting.dlib_detector import DlibDetector
     from ...fitting.landmark_files import read_landmarks
-    from ...fitting.options import FitOptions
+    from ...fitting.texturing.options import TextureOptions
     from ...models.store import load_model
     from ...render.renderer import make_renderer
     from ..export.expressions import parse_expression
@@ -154,22 +167,19 @@ def fit(
     if shading not in drawer.shadings:
         raise InvalidInputError(f"--shading {shading}: expected the OpenGL renderer, got {drawer.name}")
     face_model, errors = load_model(model), Console(stderr=True)
+    atlas = _has_atlas(face_model, () if texture is TextureName.NONE else wanted, run, errors)
     tools = Tools(
         model=face_model,
         detector=DlibDetector(),
         renderer=drawer,
         shading=shading.value,
-        options=FitOptions(
-            stages=tuple(name.strip() for name in stages.split(",")),
-            landmark_convention=landmark_convention,
-            landmark_sigma=landmark_sigma,
-        ),
+        options=_options(run, atlas, landmark_convention, landmark_sigma, detail_size),
         landmarks=None if landmarks is None else read_landmarks(landmarks, landmark_origin),
         all_faces=faces is Faces.ALL,
         formats=wanted,
         debug=debug,
         look=Look(
-            texture=None if texture is TextureName.NONE else _texture_options(face_model, texture_size, wanted, errors),
+            texture=TextureOptions(size=texture_size) if atlas and texture is not TextureName.NONE else None,
             delit=texture is TextureName.ALBEDO,
             lights=() if relight is None else _names("relight", relight, tuple(LAMPS)),
             expression={} if expression is None else parse_expression(expression, face_model),
@@ -240,6 +250,29 @@ def _check_landmark_options(photos: Sequence[Path], landmarks: Path | None, orig
         raise InvalidInputError("--faces all: expected a detector to find them, got --landmarks, which are one face's")
 
 
+def _check_detail_options(stages: Sequence[str], formats: Sequence[str], size: int | None) -> None:
+    """Refuse what only the detail stage can give, where it is not to run."""
+    if "detail" in stages:
+        return
+    given = "" if size is None else "--detail-size"
+    if missed := [name for name in DETAILED if name in formats]:
+        given = f"--formats {missed[0]}"
+    if given:
+        raise InvalidInputError(f"{given}: expected --stages {STAGES}, got {','.join(stages)}")
+
+
+def _options(
+    stages: Sequence[str], atlas: bool, convention: Convention | None, sigma: float | None, size: int | None
+) -> "FitOptions":
+    """Return how faces are fitted; detail is left out where nothing could lay it out."""
+    from ...fitting.detailing.options import DetailOptions
+    from ...fitting.options import FitOptions
+
+    detail = DetailOptions() if size is None else DetailOptions(size=size)
+    options = FitOptions(tuple(stages), convention, sigma, detail=detail)
+    return options if atlas else replace(options, stages=tuple(name for name in stages if name != "detail"))
+
+
 def _check_model(model: "MorphableModel", formats: Sequence[str], errors: "Console") -> None:
     """Refuse a format that a model has not the layout for, and say where its licence keeps a file from being shared."""
     from ..export.glb import redistribution_warning
@@ -251,19 +284,21 @@ def _check_model(model: "MorphableModel", formats: Sequence[str], errors: "Conso
         errors.print(f"facefit: {warning}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _texture_options(
-    model: "MorphableModel", size: int, formats: Sequence[str], errors: "Console"
-) -> "TextureOptions | None":
-    """Return how textures are made; None, with a line that says so, where the model's atlas cannot be."""
-    from ...fitting.texturing.options import TextureOptions
+def _has_atlas(model: "MorphableModel", textured: Sequence[str], stages: Sequence[str], errors: "Console") -> bool:
+    """Return whether a model has, or can be given, the texture coordinates that textures and detail are laid out by.
+
+    Where it has not, and they are wanted, a line says what is left out.
+    """
     from ...models.uv_atlas import has_own_atlas
     from .exports import TEXTURED
 
-    if has_own_atlas(model) or find_spec("xatlas") is not None or not TEXTURED.intersection(formats):
-        return TextureOptions(size=size)
-    sentence = f"facefit: model {model.name!r} has no texture coordinates; pip install xatlas for textures"
-    errors.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    return None
+    if has_own_atlas(model) or find_spec("xatlas") is not None:
+        return True
+    wanted = {"textures": TEXTURED.intersection(textured), "detail": "detail" in stages}
+    if left_out := [name for name, asked in wanted.items() if asked]:
+        sentence = f"facefit: model {model.name!r} has no texture coordinates; pip install xatlas for "
+        errors.print(sentence + " and ".join(left_out), markup=False, highlight=False, soft_wrap=True)
+    return False
 
 
 def _compile(tools: "Tools", errors: "Console", silent: bool) -> dict[str, float]:

@@ -3,11 +3,13 @@
     npz        fit.npz                                   everything: fitting/result_files.py
     obj        mesh.obj mesh.mtl texture.png             textured mesh, mm
     glb        mesh.glb                                  textured mesh with the model's expressions, metres
+    glb-detail mesh-detail.glb                           textured mesh with the wrinkles in its vertices, metres
     html       viewer.html                               the same on a page that needs nothing else
     camera     camera.json                               the camera as OpenCV, OpenGL and others write it
     png        overlay.png                               the picture to judge the fit by
     ply        mesh.ply                                  mesh with colours, mm
     texture    texture/photographed.png albedo.png confidence.png
+    detail     detail/displacement.png normals.png confidence.png
     maps       maps/depth.png normals.png pncc.png position_map.npy
     mat        parameters.mat                            of a model in the layout of 300W-LP
     sheet      sheet.png                                 turned, relit, with other expressions
@@ -16,7 +18,8 @@
     expression expression.png                            the photo with another expression
     view       view.png                                  the head turned
 
-The last three come where the call names a light, an expression or angles. Exporters stand in apps/export/.
+The last three come where the call names a light, an expression or angles; glb-detail and detail, where the fit has
+detail. Exporters stand in apps/export/.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -43,11 +46,13 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "npz": ("fit.npz",),
     "obj": ("mesh.obj", "mesh.mtl", "texture.png"),
     "glb": ("mesh.glb",),
+    "glb-detail": ("mesh-detail.glb",),
     "html": ("viewer.html",),
     "camera": ("camera.json",),
     "png": ("overlay.png",),
     "ply": ("mesh.ply",),
     "texture": ("texture/photographed.png", "texture/albedo.png", "texture/confidence.png"),
+    "detail": ("detail/displacement.png", "detail/normals.png", "detail/confidence.png"),
     "maps": ("maps/depth.png", "maps/normals.png", "maps/pncc.png", "maps/position_map.npy"),
     "mat": ("parameters.mat",),
     "sheet": ("sheet.png",),
@@ -58,7 +63,9 @@ FILES: Mapping[str, tuple[str, ...]] = {
 }
 """The files that each format may write."""
 
-TEXTURED = frozenset({"obj", "glb", "html", "texture", "sheet", "turntable", "relight", "expression", "view"})
+TEXTURED = frozenset(
+    {"obj", "glb", "glb-detail", "html", "texture", "sheet", "turntable", "relight", "expression", "view"}
+)
 """Formats that show the photo's texture."""
 
 VIEW_SIDE = 1024  # px of view.png
@@ -102,9 +109,19 @@ class Face:
     @cached_property
     def glb(self) -> bytes:
         """The binary glTF, which is a file and a part of the viewer's page."""
+        from ...fitting.detailing.relief import normal_map
+        from ...render.tangents import same_layout
         from ..export.glb import glb_bytes
 
-        return glb_bytes(self.result, self.model, *self.mesh_texture)
+        texture, uv = self.mesh_texture
+        detail, normals = self.result.detail, None
+        if detail is not None:
+            assert self.result.vertices is not None and self.result.triangles is not None
+            uv = detail.uv if uv is None else uv
+            # One set of coordinates serves both pictures: the texture's and the heights' atlas are the model's own.
+            if same_layout(uv, detail.uv):
+                normals = normal_map(detail, self.result.vertices, self.result.triangles)
+        return glb_bytes(self.result, self.model, texture, uv, normals)
 
 
 def write_exports(folder: Path, face: Face, formats: Sequence[str]) -> list[str]:
@@ -139,6 +156,22 @@ def _glb(folder: Path, face: Face) -> Sequence[Path]:
     with atomic_write(folder / "mesh.glb") as file:
         file.write(face.glb)
     return (folder / "mesh.glb",)
+
+
+def _glb_detail(folder: Path, face: Face) -> Sequence[Path]:
+    from ..export.glb import detail_glb_bytes
+
+    if face.result.detail is None:
+        return ()
+    with atomic_write(folder / "mesh-detail.glb") as file:
+        file.write(detail_glb_bytes(face.result, face.model, *face.mesh_texture))
+    return (folder / "mesh-detail.glb",)
+
+
+def _detail(folder: Path, face: Face) -> Sequence[Path]:
+    from ..export.relief_maps import write_relief_maps
+
+    return () if face.result.detail is None else write_relief_maps(_made(folder / "detail"), face.result)
 
 
 def _html(folder: Path, face: Face) -> Sequence[Path]:
@@ -251,11 +284,13 @@ WRITERS: Mapping[str, Callable[[Path, Face], Sequence[Path]]] = {
     "npz": _npz,
     "obj": _obj,
     "glb": _glb,
+    "glb-detail": _glb_detail,
     "html": _html,
     "camera": _camera,
     "png": _png,
     "ply": _ply,
     "texture": _texture,
+    "detail": _detail,
     "maps": _maps,
     "mat": _mat,
     "sheet": _sheet,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...fitting.detection import FaceDetector
 from ...fitting.images import LoadedImage, load_image
-from ...fitting.options import FitOptions
+from ...fitting.options import STAGES, FitOptions
 from ...fitting.pipeline import fit, fit_faces
 from ...fitting.results import FitResult
 from ...fitting.status import FitStatus
@@ -20,6 +21,7 @@ from ...fitting.texture import make_texture
 from ...fitting.threads import single_threaded_blas
 from ...models.errors import ImageError, MissingDependencyError
 from ...models.morphable_model import MorphableModel
+from ...models.uv_atlas import has_own_atlas
 from ...render.cameras import ScaledOrthographic
 from ...render.compositing import over
 from ...render.renderer import Renderer, Shading
@@ -108,8 +110,9 @@ def warm_up(tools: Tools) -> None:
     drawn = tools.renderer.draw(camera, model.mean, model.triangles, *size)
     picture = over(np.full((*size, 3), 128, np.uint8), drawn)
     points = camera.project(model.landmark_positions(model.mean))[:, :2]
+    stages = STAGES if find_spec("xatlas") is not None or has_own_atlas(model) else STAGES[:2]
     for convention in ("contour", "semantic"):
-        options = FitOptions(landmark_convention=convention)
+        options = FitOptions(stages=stages, landmark_convention=convention)
         result = fit(picture, model, landmarks=points, options=options)
     if tools.look.texture is not None:
         make_texture(picture, result, model, tools.look.texture)

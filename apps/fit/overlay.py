@@ -19,7 +19,8 @@ from ...render.cameras import ScaledOrthographic, rotation_from_angles
 from ...render.compositing import over
 from ...render.drawing import BACKGROUND, Panel, draw_label, montage
 from ...render.renderer import Renderer, Shading
-from .panels import NEUTRAL, draw_panels, lit_ball
+from ...render.tessellation import FineMesh
+from .panels import NEUTRAL, clay_surface, draw_panels, draw_surface, drawn_surface, lit_ball
 from .window import HEAD_CENTRE, HEAD_RADIUS, SIDE, Window
 
 Array = NDArray[np.float64]
@@ -45,11 +46,10 @@ def draw_overlay(
     """
     if result.camera is None or result.vertices is None:
         raise InvalidInputError(f"result: expected one with a fitted face, got {result.status.name}")
-    drawn = draw_panels(image, result, model, renderer, Window.around(result.camera), shading)
-    turned = [
-        Panel(_turned(renderer, yaw, result.vertices, model.triangles, shading), f"turned to yaw {yaw:+.0f}°")
-        for yaw in (-TURN, TURN)
-    ]
+    surface = drawn_surface(result, model)
+    drawn = draw_panels(image, result, model, renderer, Window.around(result.camera), shading, surface)
+    clay = clay_surface(result, surface, shading)
+    turned = [Panel(_turned(renderer, yaw, clay, shading), f"turned to yaw {yaw:+.0f}°") for yaw in (-TURN, TURN)]
     upper = [Panel(drawn[name], name) for name in ("photo", "landmarks", "geometry")]
     if result.lighting is None or result.reflectance is None:
         lower = [Panel(drawn["rerendering"], "mean albedo in the photo's light")]
@@ -69,12 +69,12 @@ def _with_ball(panel: Pixels, lighting: Array) -> Pixels:
     return picture
 
 
-def _turned(renderer: Renderer, yaw: float, vertices: Array, triangles: NDArray[np.int32], shading: Shading) -> Pixels:
+def _turned(renderer: Renderer, yaw: float, surface: FineMesh, shading: Shading) -> Pixels:
     """Return the geometry from a fixed distance, level, on a neutral background."""
     rotation, scale = rotation_from_angles(yaw, 0.0, 0.0), SIDE / (2.0 * HEAD_RADIUS)
     centre = np.full(2, (SIDE - 1) / 2.0)
     camera = ScaledOrthographic(rotation, centre - scale * (rotation @ HEAD_CENTRE)[:2], scale)
-    drawn = renderer.draw(camera, vertices, triangles, SIDE, SIDE, shading=shading)
+    drawn = draw_surface(renderer, camera, surface, (SIDE, SIDE), shading=shading)
     return over(np.full((SIDE, SIDE, 3), NEUTRAL, np.uint8), drawn)
 
 

@@ -14,16 +14,19 @@ and where the fit has found albedo and light of its own:
 A fit without these is re-rendered with the model's mean albedo under the light that best explains the photo's pixels
 on the face (`estimate_lighting`), so that shading in the wrong place shows a surface in the wrong place.
 
-Drawings over the photo show the model's face region alone, fading out at its border: hair and neck are not what was
-fitted. Eyes and the inside of the mouth belong to it, unless the model has no colours for them.
+The surface has the fit's detail, where there is any; a wire mesh is that of the model. Drawings over the photo show the
+model's face region alone, fading out at its border: hair and neck are not what was fitted. Eyes and the inside of the
+mouth belong to it, unless the model has no colours for them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...fitting.detailing.relief import detailed_mesh
 from ...fitting.landmarks import POLYLINES
 from ...fitting.results import FitResult
 from ...models.colour import linear_to_srgb, srgb_to_linear, to_uint8
@@ -35,7 +38,9 @@ from ...render.drawing import Colour, draw_label, draw_points, draw_polylines
 from ...render.normals import normalised, vertex_normals
 from ...render.rasterizer import Fragments, interpolate
 from ...render.renderer import Renderer, Shading
+from ...render.result_picture import DETAILED
 from ...render.spherical_harmonics import estimate_lighting, shade
+from ...render.tessellation import FineMesh, tessellated
 from .window import SIDE, Window
 
 Array = NDArray[np.float64]
@@ -75,10 +80,12 @@ def draw_panels(
     renderer: Renderer,
     window: Window,
     shading: Shading = "sh",
+    surface: FineMesh | None = None,
 ) -> dict[str, Pixels]:
     """Return panels (S, S, 3) by name, in the order of PANELS, of a fit to an upright image (H, W, 3) uint8 RGB.
 
-    `shading` is that of the geometry. Raises InvalidInputError for a result that holds no face.
+    `shading` is that of the geometry, `surface` what `drawn_surface` returns, where it is known already. Raises
+    InvalidInputError for a result that holds no face.
     """
     if result.camera is None or result.vertices is None:
         raise InvalidInputError(f"result: expected one with a fitted face, got {result.status.name}")
@@ -86,15 +93,13 @@ def draw_panels(
     mesh, size = (result.vertices, model.triangles), (window.side, window.side)
     seen = renderer.rasterize(camera, *mesh, *size)
     skin, face = _weight(seen, model, SKIN), _weight(seen, model, SKIN + OPENINGS)
-    clay = renderer.draw(camera, *mesh, *size, shading=shading)
-    if own := result.reflectance is not None and result.lighting is not None:
-        albedo, lighting = result.reflectance, result.lighting
-    else:
-        albedo = np.full_like(result.vertices, GREY)
-        if model.albedo_mean is not None:
-            albedo[:] = model.albedo_mean
+    surface = drawn_surface(result, model) if surface is None else surface
+    clay = draw_surface(renderer, camera, clay_surface(result, surface, shading), size, shading=shading)
+    albedo, own = _albedo(result, model), result.reflectance is not None and result.lighting is not None
+    lighting = result.lighting
+    if not own or lighting is None:
         lighting = _lighting(photo, (skin > 0.5) & inside, seen, camera, *mesh, albedo)
-    lit = renderer.draw(camera, *mesh, *size, colours=albedo, lighting=lighting)
+    lit = draw_surface(renderer, camera, surface, size, colours=surface.values, lighting=lighting)
     panels = {
         "photo": photo,
         "landmarks": _landmarks(photo, window, result),
@@ -110,6 +115,39 @@ def draw_panels(
         "albedo": over(ground, unlit),
         "light": over(np.full((SIDE, SIDE, 3), NEUTRAL, np.uint8), lit_ball(lighting, SIDE)),
     }
+
+
+def drawn_surface(result: FitResult, model: MorphableModel) -> FineMesh:
+    """Return the surface that pictures show, with the fit's detail where there is any; its values are the albedo."""
+    assert result.vertices is not None
+    albedo = _albedo(result, model)
+    if result.detail is None:
+        return tessellated(result.vertices, model.triangles, 0, albedo)
+    return detailed_mesh(result, albedo)
+
+
+def clay_surface(result: FitResult, surface: FineMesh, shading: Shading) -> FineMesh:
+    """Return what geometry is shown by: the surface, or the fitted mesh itself where its edges are shown."""
+    if shading in DETAILED:
+        return surface
+    assert result.vertices is not None and result.triangles is not None
+    return tessellated(result.vertices, result.triangles, 0)
+
+
+def draw_surface(renderer: Renderer, camera: Camera, surface: FineMesh, size: tuple[int, int], **look: Any) -> Pixels:
+    """Return a picture (H, W, 4) of a surface, shaded by its own normals; `look` is what `Renderer.draw` takes."""
+    return renderer.draw(camera, surface.vertices, surface.triangles, *size, normals=surface.normals, **look)
+
+
+def _albedo(result: FitResult, model: MorphableModel) -> Array:
+    """Return the albedo (N, 3) that was fitted with a light, else the model's mean, else grey."""
+    assert result.vertices is not None
+    if result.reflectance is not None and result.lighting is not None:
+        return np.asarray(result.reflectance, np.float64)
+    albedo = np.full_like(result.vertices, GREY)
+    if model.albedo_mean is not None:
+        albedo[:] = model.albedo_mean
+    return albedo
 
 
 def residual_map(photo: Pixels, drawn: Pixels, weight: Array) -> Pixels:

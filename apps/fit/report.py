@@ -74,6 +74,8 @@ def _face_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(("error", ", ".join(error) + " of the face (root mean square of the landmarks)"))
     if energy := _energy_text(summary):
         lines.append(("energy", energy))
+    if detail := _detail_text(summary):
+        lines.append(("detail", detail))
     if summary["pose_degrees"] is not None:
         lines.append(("pose", ", ".join(f"{name} {angle:+.1f}°" for name, angle in summary["pose_degrees"].items())))
     lines.append(("written", f"{shown(summary['folder'])}: {', '.join(_grouped(summary['files']))}"))
@@ -100,6 +102,17 @@ def _energy_text(summary: Mapping[str, Any]) -> str:
                 f"{name} {100.0 * before[name] / sums[0]:.0f}→{100.0 * after[name] / sums[1]:.0f} %" for name in before
             )
             return f"{sums[0]:.0f}→{sums[1]:.0f} nats: {shares}" + (f" ({rejected})" if rejected else "")
+    return ""
+
+
+def _detail_text(summary: Mapping[str, Any]) -> str:
+    """Return what the detail stage found; empty where it did not run."""
+    for stage in summary["stages"]:
+        if stage["name"] == "detail":
+            found = summary["detail"]
+            if found is None:
+                return "none: too little of the face is seen" if stage["status"] == "STALLED" else "none"
+            return f"heights from {found['lowest_mm']:+.1f} to {found['highest_mm']:+.1f} mm"
     return ""
 
 

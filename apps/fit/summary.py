@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...fitting.detail_map import DetailMap
 from ...fitting.dlib_detector import LICENCE_NOTE
 from ...fitting.landmarks import box_size
 from ...fitting.results import FitResult
@@ -54,11 +55,18 @@ def describe(result: FitResult, model: MorphableModel) -> dict[str, Any]:
             "expression": expression,
             "albedo": result.albedo,
             "lighting": result.lighting,
+            "detail": _heights(result.detail) if result.detail is not None else None,
             "stages": [_fields(stage) | {"status": stage.status.name} for stage in result.stages],
             "model": {"name": model.name, "hash": model.hash, "licence": model.licence},
             **{name: result.provenance.get(name) for name in ("image", "initializer", "options")},
         }
     )
+
+
+def _heights(detail: DetailMap) -> dict[str, Any]:
+    """Return what a few numbers tell of the heights."""
+    lowest, highest = float(detail.displacement.min()), float(detail.displacement.max())
+    return {"texels": detail.size, "lowest_mm": lowest, "highest_mm": highest, "guessed": detail.guessed}
 
 
 def _fields(record: Any) -> dict[str, Any]:

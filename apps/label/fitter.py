@@ -37,18 +37,26 @@ from .sources import Item
 
 
 class Exporter(Protocol):
-    """Makes files of an image whose faces are fitted; they go into the shard's tar. Picklable."""
+    """Makes files of an image whose faces are fitted; they go into a tar of the shard. Picklable."""
 
     @property
     def name(self) -> str:
         """What stands in the provenance; with the options that its files depend on, where it has any."""
+
+    @property
+    def tar(self) -> str:
+        """Which of `labelled.TARS` its files go into, alone."""
+
+    def check(self, model: MorphableModel) -> None:
+        """Raise InvalidInputError or MissingDependencyError where it can make nothing of fits of this model."""
 
     def __call__(
         self, item: Item, image: LoadedImage, results: Sequence[FitResult], model: MorphableModel
     ) -> Mapping[str, bytes]:
         """Return the content of files by their name in the tar, the same for the same arguments.
 
-        `results` are the faces that are exported, the largest first; at least one.
+        In the tar they stand in the order of their names. `results` are the faces that are exported, the largest first;
+        at least one.
         """
 
 
@@ -80,10 +88,16 @@ def make_spec(
     min_quality: float = 0.0,
     exporters: Sequence[Exporter] = (),
 ) -> LabelSpec:
-    """Return the spec of a run. Raises ModelError for a model that is missing, InvalidInputError for wrong options."""
+    """Return the spec of a run.
+
+    Raises ModelError for a model that is missing, InvalidInputError for wrong options and for a model that an exporter
+    can do nothing with.
+    """
     if not 0.0 <= min_quality <= 1.0:
         raise InvalidInputError(f"min_quality: expected a number from 0 to 1, got {min_quality}")
     loaded = load_model(model)
+    for exporter in exporters:
+        exporter.check(loaded)
     options = for_one_thread(options or FitOptions(stages=("landmark", "photometric")), seed)
     description = {
         "facefit": code_description(),
@@ -134,11 +148,11 @@ class LabelFitter:
             return dataclasses.replace(unreadable(str(problem)), seconds=seconds)
         results = self._fit(image, seconds)
         exported = [result for result in results if self._is_exported(result)]
-        files: dict[str, bytes] = {}
+        files: dict[str, Mapping[str, bytes]] = {}
         if exported and self._spec.exporters:
             with _timed(seconds, "export"):
                 for exporter in self._spec.exporters:
-                    files |= exporter(item, image, exported, self._model)
+                    files[exporter.tar] = exporter(item, image, exported, self._model)
         best = next((result for result in results if result.status.usable), results[0])
         height, width = image.pixels.shape[:2]
         return Labelled(
@@ -186,7 +200,9 @@ class LabelFitter:
         self._detector.detect(picture)
         for convention in LandmarkConvention:
             options = dataclasses.replace(self._spec.options, landmark_convention=convention)
-            fit(picture, model, landmarks=points, options=options)
+            result = fit(picture, model, landmarks=points, options=options)
+            for exporter in self._spec.exporters:
+                exporter(Item("", ""), LoadedImage(picture, "", "PNG", "RGB", 1, "none"), [result], model)
 
 
 class _TimedDetector:

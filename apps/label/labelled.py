@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 from .sources import Item
 
+TARS = ("files", "maps", "mat")
+"""Tars that a shard may have: maps' and .mat files', and one for exporters from elsewhere."""
+
 
 class Outcome(StrEnum):
     """What an image counts as; every image is exactly one of these."""
@@ -27,7 +30,7 @@ class Labelled:
     image: Mapping[str, Any] = field(default_factory=dict)  # further columns of its row in images-*.parquet
     faces: tuple[Mapping[str, Any], ...] = ()  # its rows in faces-*.parquet, without the columns all rows share
     seconds: Mapping[str, float] = field(default_factory=dict)  # by step; differs from run to run
-    files: Mapping[str, bytes] = field(default_factory=dict)  # name in the shard's tar -> content
+    files: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)  # one of TARS -> name in it -> content
 
 
 class Fitter(Protocol):

@@ -148,6 +148,12 @@ class Ledger:
                 for position, key, path, kind, first, second, column in rows
             ]
 
+    def find(self, key: str) -> Item | None:
+        """Return the image of a key, None where none is planned under it."""
+        with self._explained():
+            row = self._one("select path, kind, first, second, image from items where key=?", (key,))
+        return None if row is None else Item(key, os.fsdecode(row[0]), row[1], (row[2], row[3]), row[4])
+
     def waiting(self) -> list[Shard]:
         """Return the shards whose images are to be labelled, in order."""
         return [shard for shard, _ in self._shards(_PLANNED)]

@@ -8,7 +8,8 @@ life, and starts another one in its place. What ended the worker is held against
     SIGKILL or SIGTERM while its memory was well within the limit       somebody else's doing: `outside_tries` of them
     no sign of life                                                     a try
 
-A worker that dies before it is ready costs no image; when many in a row do, the run ends with the reason of the last.
+A worker that dies before it is ready costs no image; when many in a row do and no other one is at work, the run ends
+with the reason of the last.
 Workers end with the parent, however it ends (see limits.py).
 """
 
@@ -107,8 +108,12 @@ class _Worker:
             return False
         return True
 
-    def kill(self, verdict: str | None = None) -> None:
-        self.verdict = self.verdict or verdict
+    def condemn(self, verdict: str) -> None:
+        """Give it no further task: it is to end, by itself or by force."""
+        self.verdict, self.since = verdict, time.monotonic()
+
+    def kill(self, verdict: str) -> None:
+        self.condemn(verdict)
         self.process.kill()
 
     def bury(self) -> str:
@@ -231,10 +236,12 @@ class _Crew:
 
     def _start_failed(self, reason: str) -> None:
         self._failed_starts += 1
-        if self._failed_starts >= FAILED_STARTS + self._engine.workers:
+        at_work = any(member.ready for member in self._workers)
+        if self._failed_starts >= FAILED_STARTS + self._engine.workers and not at_work:
             raise EngineError(f"workers: expected one that starts, got {self._failed_starts} in a row that did not; "
                               f"the last: {reason}")  # fmt: skip
-        self._next_start = time.monotonic() + 0.05 * self._failed_starts
+        rounds = min(self._failed_starts / self._engine.workers, 10.0)
+        self._next_start = time.monotonic() + 0.02 * 2.0**rounds
 
     def _police(self) -> None:
         """Kill workers that take too long, too much, or give no sign of life."""
@@ -247,6 +254,8 @@ class _Crew:
             if pause > LATE:  # it was us who were away, with a shard to write or asleep: that time does not count
                 member.since, member.heard = member.since + pause, member.heard + pause
             if member.verdict is not None:
+                if now - member.since > FAREWELL:
+                    member.process.kill()
                 continue
             member.resident = max(member.resident, resident_memory(member.process.pid or 0) or 0)
             limit = engine.timeout if member.ready else START_SECONDS
@@ -267,7 +276,7 @@ class _Crew:
         raise EngineError(text)
 
     def _on_broken(self, owner: _Worker, text: str) -> None:
-        owner.verdict = text
+        owner.condemn(text)
 
     def _on_read(self, owner: _Worker, sha256: str) -> None:
         owner.sha256 = sha256
@@ -283,8 +292,8 @@ class _Crew:
         return self._charge(owner, f"raised {text}")
 
     def _on_memory(self, owner: _Worker) -> Failed | None:
-        owner.verdict = self._too_much()
-        return self._charge(owner, owner.verdict)
+        owner.condemn(self._too_much())
+        return self._charge(owner, self._too_much())
 
     def _on_gone(self, owner: _Worker) -> Failed | None:
         self._workers.remove(owner)

@@ -45,7 +45,7 @@ class ConsoleReporter:
         """Write to `console`; without `progress` only sentences."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+        columns = (BarColumn(10), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
                    TextColumn("{task.fields[counts]}"))  # fmt: skip
         self._console, self._progress = console, progress
         self._bar = Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
@@ -77,11 +77,17 @@ class ConsoleReporter:
         self._now += 1
         now = time.monotonic()
         rate = (self._now - self._before) / max(now - self._started, 1e-3)
-        self._bar.update(self._task, completed=self._now, rate=f"{rate:.1f}/s", counts=shown(counts))
+        self._bar.update(self._task, completed=self._now, rate=f"{rate:.1f}/s", counts=_briefly(counts))
         if self._progress and not self._console.is_terminal and now - self._told > LINE_SECONDS:
             self._told = now
             left = (self._total - self._now) / rate / 60.0
             self.say(f"{self._now:,} of {self._total:,}, {rate:.1f}/s, {left:.0f} min left; {shown(counts)}")
+
+
+def _briefly(counts: Counts) -> str:
+    """Return what is not zero of the counts, for a bar that leaves little room."""
+    names = {"ok": "ok", "no_face": "no face", "rejected": "rejected", "quarantined": "quarantined"}
+    return ", ".join(f"{getattr(counts, name):,} {text}" for name, text in names.items() if getattr(counts, name))
 
 
 def shown(counts: Counts) -> str:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_LAYERS = ("models", "render", "fitting", "apps/label")
+_LAYERS = ("models", "render", "fitting", "apps/export", "apps/label")
 _LIBRARIES = ("numpy", "scipy", "numba", "opencv-python-headless", "dlib-bin", "dlib", "Pillow")
 """Distributions that compute something a record holds."""
 

@@ -12,7 +12,7 @@ labelled again. Between 2 and 4, what is not renamed yet is renamed, provided th
 ledger knows. A file appears whole or not at all, and where faces-K is there, so are the others of shard K.
 
 What exporters make of an image is kept in a file of its own until the shard is complete: maps are large, and the
-members of the shard's tar stand in the order of the images, not in that in which workers are through with them.
+members of a shard's tars stand in the order of the images, not in that in which workers are through with them.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import OutputError
-from .labelled import Labelled
+from .labelled import TARS, Labelled
 from .ledger import Counts, FileState, Ledger, Shard
 from .records import image_record, parquet_bytes, timing_records
 
-_TEMPORARY = re.compile(r"\.(faces|images|timings|files|manifest|summary)[-.].*\.tmp")
-_SHARD_FILE = re.compile(r"(faces|images|timings)-\d{5,}\.parquet|files-\d{5,}\.tar")
+_TEMPORARY = re.compile(rf"\.(faces|images|timings|{'|'.join(TARS)}|manifest|summary|report)[-.].*\.tmp")
+_SHARD_FILE = re.compile(rf"(faces|images|timings)-\d{{5,}}\.parquet|({'|'.join(TARS)})-\d{{5,}}\.tar")
 _BLOCK = 512  # bytes: tar's unit
 _CHUNK = 1 << 20  # bytes
 
@@ -48,7 +48,7 @@ class OpenShard:
     _images: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # by position in the plan
     _faces: dict[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     _timings: dict[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    _spooled: dict[int, Path] = field(default_factory=dict)
+    _spooled: dict[str, dict[int, Path]] = field(default_factory=dict)  # the same, by tar
 
     @property
     def complete(self) -> bool:
@@ -59,8 +59,9 @@ class OpenShard:
         """Take what became of an image; `shared` are the columns of `records.shared_columns`."""
         self._faces[position] = [{**shared, **face} for face in labelled.faces]
         self._timings[position] = timing_records(shared["key"], labelled.seconds)
-        if labelled.files:
-            self._spooled[position] = self._spool(position, labelled.files)
+        for tar, files in labelled.files.items():
+            if files:
+                self._spooled.setdefault(tar, {})[position] = self._spool(tar, position, files)
         self._images[position] = image_record(shared, labelled)
         self.counts += counts_of(labelled)
 
@@ -76,15 +77,15 @@ class OpenShard:
         rows = _joined(self._timings) + timing_records(None, {"write": write_seconds})
         return {self._name("timings"): parquet_bytes("timings", rows, self.metadata)}
 
-    def tar(self) -> dict[str, list[Path]]:
-        """Return the parts of the tar of what exporters made, in order, by file name; none where they made nothing."""
-        return {f"files-{self.shard.number:05}.tar": _in_order(self._spooled)} if self._spooled else {}
+    def tars(self) -> dict[str, list[Path]]:
+        """Return the parts of the tars of what exporters made, in order, by file name; none where they made nothing."""
+        return {f"{tar}-{self.shard.number:05}.tar": _in_order(self._spooled[tar]) for tar in sorted(self._spooled)}
 
     def _name(self, table: str) -> str:
         return f"{table}-{self.shard.number:05}.parquet"
 
-    def _spool(self, position: int, files: Mapping[str, bytes]) -> Path:
-        path = self.folder / f".files-{self.shard.number:05}.{position}.tmp"
+    def _spool(self, tar: str, position: int, files: Mapping[str, bytes]) -> Path:
+        path = self.folder / f".{tar}-{self.shard.number:05}.{position}.tmp"
         with _explained(path), path.open("wb") as file:
             for name in sorted(files):
                 file.write(tar_member(name, files[name]))
@@ -105,7 +106,7 @@ def tar_member(name: str, data: bytes) -> bytes:
 
 def write_tables(shard: OpenShard) -> dict[str, FileState]:
     """Write a complete shard's files of records under their temporary names, and return what they are to be."""
-    files = {name: _stage_parts(shard.folder, name, parts) for name, parts in shard.tar().items()}
+    files = {name: _stage_parts(shard.folder, name, parts) for name, parts in shard.tars().items()}
     return files | {name: _stage(shard.folder, name, data) for name, data in shard.tables().items()}
 
 
@@ -121,8 +122,9 @@ def publish(folder: Path, ledger: Ledger, shard: Shard, files: Mapping[str, File
         _rename(folder, name)
     sync_folder(folder)
     ledger.mark_visible(shard)
-    for spooled in folder.glob(f".files-{shard.number:05}.*.tmp"):
-        spooled.unlink(missing_ok=True)
+    for tar in TARS:
+        for spooled in folder.glob(f".{tar}-{shard.number:05}.*.tmp"):
+            spooled.unlink(missing_ok=True)
 
 
 def reconcile(folder: Path, ledger: Ledger) -> list[str]:

@@ -93,6 +93,7 @@ class Look:
     colours: ArrayLike | None = None  # (N, 3) linear reflectance 0-1 per vertex; None is clay
     lighting: ArrayLike | None = None  # (9, 3) spherical harmonics, camera frame, for "sh"; None is studio light
     shading: Shading = "sh"
+    normals: ArrayLike | None = None  # (N, 3) unit, model frame; None is the mesh's own
     phong: Phong | None = None  # the material of "phong"; None is its defaults
     maps: Maps | None = None
     line_width: float = 1.0  # px, of "wire"

@@ -19,7 +19,7 @@ from ...models.morphable_model import UVMap
 from ..cameras import Camera, Perspective
 from ..compositing import checked_opacity, checked_photo
 from ..mesh import checked_mesh
-from ..normals import normalised, vertex_normals
+from ..normals import given_normals, normalised, vertex_normals
 from ..rasterizer import Cull, Fragments, checked_size
 from ..renderer import SHADINGS, Shading
 from ..shading import AMBIENT, CLAY, LAMPS, RIM, STRENGTHS
@@ -111,6 +111,7 @@ class GLRenderer:
         colours: ArrayLike | None = None,
         lighting: ArrayLike | None = None,
         shading: Shading = "sh",
+        normals: ArrayLike | None = None,
         phong: Phong | None = None,
         maps: Maps | None = None,
         line_width: float = 1.0,
@@ -122,7 +123,7 @@ class GLRenderer:
         images, `line_width` (px) is that of "wire" and `point_diameter` (px) that of "points".
         """
         size = self._checked_size(height, width)
-        look = Look(colours, lighting, shading, phong, maps, line_width, point_diameter)
+        look = Look(colours, lighting, shading, normals, phong, maps, line_width, point_diameter)
         with self._context.work("drawing a picture"):
             self._draw(camera, vertices, triangles, size, look)
             return self._passes.resolve().read().copy()
@@ -188,7 +189,7 @@ class GLRenderer:
         colours = np.tile(CLAY, (len(points), 1)) if look.colours is None else look.colours
         albedo = checked_array("colours", colours, points.shape)
         lighting = None if look.lighting is None else checked_array("lighting", look.lighting, (9, 3))
-        normals, maps = vertex_normals(points, faces), look.maps
+        normals, maps = given_normals(look.normals, points, faces), look.maps
         if maps is not None and len(maps.uv.triangles) != len(faces):
             raise InvalidInputError(
                 f"maps: expected texture coordinates of {len(faces)} triangles, got {len(maps.uv.triangles)}"

@@ -1,0 +1,1 @@
+"""The command `webcam`: a face followed live, from a camera or a video, shown, recorded and sent on."""

@@ -1,0 +1,171 @@
+"""The annotated picture: a frame with the fitted face over it, in software, in a few milliseconds.
+
+The face region of the mesh is rasterised in the part of the picture that it covers, once per pixel. Then
+
+    wire       a pixel within half a line's width of a triangle's edge takes the line's colour: its distances from the
+               three edges are its barycentrics times the triangle's heights, b_i h_i, h_i = 2 area / |edge i| in px
+    shaded     colours of the vertices, clay under studio light, interpolated (Gouraud)
+    textured   the same with the fitted reflectance in the fitted light; the model's mean albedo where nothing is fitted
+
+Above it lie the detector's box, the landmarks that were observed and, for the first face, bars and numbers.
+
+H. Gouraud, Continuous shading of curved surfaces, IEEE Trans. Computers C-20, 1971.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...models.colour import linear_to_srgb
+from ...models.morphable_model import MorphableModel
+from ...render import spherical_harmonics
+from ...render.normals import vertex_normals
+from ...render.rasterizer import Fragments, interpolate, rasterize
+from ...render.shading import CLAY, shade_studio
+from ..export.glb import arkit_name
+from .hud import ACCENT, Figures, Strongest, angles_line, bars_height, draw_bars
+from .lettering import Lettering, Picture, darken, write_lines
+from .views import View
+
+if TYPE_CHECKING:
+    from ...fitting.tracking import TrackedFace
+    from .pipeline import Tracked
+
+Array = NDArray[np.float64]
+
+FACE = ("face", "eyes", "sockets", "mouth", "teeth")  # regions that are drawn, where the model names them
+OPACITY = {View.WIRE: 0.75, View.SHADED: 0.85, View.TEXTURED: 1.0}
+LINE_WIDTH = 0.7  # px, of the wire
+MARGIN = 8  # px around text
+BARS = 6  # expression units that are shown
+
+
+class Painter:
+    """Draws the annotated pictures of one run, for faces of one model."""
+
+    def __init__(self, model: MorphableModel, view: View = View.WIRE) -> None:
+        """Cut the face out of the model's mesh."""
+        self.view = view
+        self.surface = Surface(model)
+        self.strongest = Strongest([arkit_name(name) for name in model.expression_names])
+        self._letters = Lettering()
+
+    def picture(self, tracked: "Tracked", figures: Figures, notes: tuple[str, ...] = ()) -> Picture:
+        """Return the annotated frame (H, W, 3); `notes` are lines of text to show with the figures."""
+        canvas = tracked.frame.pixels.copy()
+        self.surface.remember(tracked.faces)
+        for face in tracked.faces:
+            self.surface.draw(canvas, face, self.view)
+            self.mark(canvas, face)
+        self._write(canvas, tracked, figures, notes)
+        return canvas
+
+    def mark(self, canvas: Picture, face: "TrackedFace") -> None:
+        """Draw the box and the landmarks of a face."""
+        result = face.result
+        if result.box is not None:
+            x0, y0, x1, y1 = np.rint(np.clip(result.box, -1e4, 1e4)).astype(int).tolist()
+            cv2.rectangle(canvas, (x0, y0), (x1, y1), ACCENT, 1)
+            self._letters.write(canvas, f"face {face.track}", x0 + 3, y0 + 2, ACCENT)
+        if result.landmarks is not None:
+            for x, y in np.rint(np.clip(result.landmarks, -1e4, 1e4) * 16.0).astype(int).tolist():
+                cv2.circle(canvas, (x, y), 20, ACCENT, cv2.FILLED, cv2.LINE_AA, 4)
+
+    def _write(self, canvas: Picture, tracked: "Tracked", figures: Figures, notes: tuple[str, ...]) -> None:
+        """Write bars and numbers over the picture's left side, as far as there is room."""
+        letters, face = self._letters, tracked.faces[0] if tracked.faces else None
+        lines = [*figures.lines(), "no face" if face is None else angles_line(face), *notes]
+        width = min(canvas.shape[1], 2 * MARGIN + max(letters.width(line) for line in lines))
+        darken(canvas, 0, 0, width, len(lines) * letters.line + MARGIN)
+        write_lines(canvas, letters, lines, MARGIN, MARGIN // 2)
+        if face is None or face.result.expression is None:
+            return
+        height = bars_height(letters, BARS) + 2 * MARGIN
+        if canvas.shape[0] > height + (len(lines) + 1) * letters.line:
+            darken(canvas, 0, canvas.shape[0] - height, 170, height)
+            weights = self.strongest.of(face.result.expression)[:BARS]
+            draw_bars(canvas, letters, weights, MARGIN, canvas.shape[0] - height + MARGIN, 170 - 2 * MARGIN)
+
+
+class Surface:
+    """The part of a model's mesh that is drawn over a face."""
+
+    def __init__(self, model: MorphableModel) -> None:
+        """Keep the face region, or all of a model that names none."""
+        chosen = [model.regions[name] for name in FACE if name in model.regions]
+        inside = np.any(chosen, axis=0) if chosen else np.ones(model.n_vertices, bool)
+        triangles = model.triangles[inside[model.triangles].all(axis=1)]
+        self.indices, corners = np.unique(triangles, return_inverse=True)  # (n,) of the model's vertices
+        self.triangles = np.ascontiguousarray(corners.reshape(-1, 3), np.int32)  # (t, 3) of these
+        mean = model.albedo_mean
+        self._albedo = np.tile(CLAY, (len(self.indices), 1)) if mean is None else np.asarray(mean[self.indices], float)
+        self._own: dict[int, Array] = {}  # by track
+
+    def remember(self, faces: "Sequence[TrackedFace]") -> None:
+        """Keep the reflectance of those here: only the fit that begins a track tells it."""
+        known = {face.track: self._own[face.track] for face in faces if face.track in self._own}
+        for face in faces:
+            if face.result.reflectance is not None:
+                known[face.track] = np.asarray(face.result.reflectance[self.indices], np.float64)
+        self._own = known
+
+    def albedo(self, face: "TrackedFace") -> Array:
+        """Return the linear reflectance (n, 3) of the vertices that are drawn."""
+        return self._own.get(face.track, self._albedo)
+
+    def draw(self, canvas: Picture, face: "TrackedFace", view: View) -> None:
+        """Draw the surface of a face onto a picture."""
+        camera, all_vertices = face.result.camera, face.result.vertices
+        if camera is None or all_vertices is None:
+            return
+        vertices = all_vertices[self.indices]
+        projected = camera.project(vertices)[:, :2]
+        if not np.isfinite(projected).all():
+            return
+        height, width = canvas.shape[:2]
+        low = np.clip(np.floor(projected.min(axis=0)), 0, (width, height)).astype(int)
+        high = np.clip(np.ceil(projected.max(axis=0)) + 1, 0, (width, height)).astype(int)
+        if (high <= low).any():
+            return
+        part = canvas[low[1] : high[1], low[0] : high[0]]
+        fragments = rasterize(camera.zoomed(1.0, -low.astype(float)), vertices, self.triangles, *part.shape[:2])
+        if view is View.WIRE:
+            self._draw_wire(part, fragments, projected)
+        else:
+            colours = self._colours(vertices, camera.rotation, face, view)
+            self._draw_colours(part, fragments, colours, OPACITY[view])
+
+    def _draw_wire(self, part: Picture, fragments: Fragments, projected: Array) -> None:
+        """Blend the edges of the triangles that are seen."""
+        a, b, c = (projected[self.triangles[:, k]] for k in range(3))
+        double = np.abs(_cross(b - a, c - a))
+        edges = np.stack([np.hypot(*(c - b).T), np.hypot(*(a - c).T), np.hypot(*(b - a).T)], axis=1)
+        heights = double[:, None] / np.maximum(edges, 1e-9)
+        covered = fragments.covered
+        distance = (fragments.barycentric[covered] * heights[fragments.triangle[covered]]).min(axis=1)
+        alpha = OPACITY[View.WIRE] * np.clip(0.5 * LINE_WIDTH + 0.5 - distance, 0.0, 1.0)[:, None]
+        part[covered] = np.rint(part[covered] * (1.0 - alpha) + np.array(ACCENT) * alpha)
+
+    def _draw_colours(self, part: Picture, fragments: Fragments, colours: Array, opacity: float) -> None:
+        """Blend interpolated colours of the vertices, (n, 3) 0-255."""
+        covered = fragments.covered
+        drawn = interpolate(fragments, self.triangles, colours)[covered]
+        part[covered] = np.rint(part[covered] * (1.0 - opacity) + drawn * opacity)
+
+    def _colours(self, vertices: Array, rotation: Array, face: "TrackedFace", view: View) -> Array:
+        """Return the display colours of the vertices, (n, 3) 0-255."""
+        normals = vertex_normals(vertices, self.triangles) @ rotation.T
+        if view is View.SHADED:
+            radiance = shade_studio(normals, CLAY)
+        elif face.result.lighting is None:
+            radiance = shade_studio(normals, self.albedo(face))
+        else:
+            radiance = spherical_harmonics.shade(normals, self.albedo(face), face.result.lighting)
+        return 255.0 * linear_to_srgb(radiance)
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
