@@ -101,6 +101,7 @@ def test_the_summary_says_it_all(astronaut: Fitted) -> None:
     assert told["facefit"] == facefit.__version__
     assert told["model"]["hash"] == facefit.load_model("default").hash
     assert told["landmark_error_px"] == pytest.approx(result.landmark_error)
+    assert told["quality"] == pytest.approx(result.quality)
     width, height = np.ptp(result.landmarks, axis=0)
     assert told["landmark_error_percent"] == pytest.approx(100.0 * result.landmark_error / np.sqrt(width * height))
     assert told["landmark_error_percent"] < 6.0

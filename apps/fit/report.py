@@ -72,6 +72,8 @@ def _face_lines(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines.append(("fit", _fit_text(summary)))
     if error := _error_texts(summary):
         lines.append(("error", ", ".join(error) + " of the face (root mean square of the landmarks)"))
+    if summary["quality"] is not None:
+        lines.append(("quality", f"{summary['quality']:.2f} (likelihood of a fit within 3 % of the face)"))
     if energy := _energy_text(summary):
         lines.append(("energy", energy))
     if detail := _detail_text(summary):

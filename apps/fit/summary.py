@@ -47,6 +47,7 @@ def describe(result: FitResult, model: MorphableModel) -> dict[str, Any]:
             "detector_score": result.detector_score,
             "detector_licence": LICENCE_NOTE if by_dlib else None,
             "box": result.box,
+            "quality": result.quality,
             "landmark_error_px": result.landmark_error,
             "landmark_error_percent": relative_error(result),
             "pose_degrees": pose,
