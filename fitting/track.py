@@ -20,7 +20,6 @@ scales with the face.
 """
 
 import time
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import cv2
@@ -83,7 +82,6 @@ class Follower:
     noise: LandmarkNoise
     convention: LandmarkConvention
     photometric: PhotometricOptions | None  # None: points alone
-    executor: Executor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,8 +148,7 @@ class Track:
         information, agreement = outcome.last.matrix, 1.0
         if self.shared.photometric is not None:
             started = time.perf_counter()
-            options, executor = self.shared.photometric, self.shared.executor
-            found = refine_frame(frame, state, task, options, self.appearance, executor)
+            found = refine_frame(frame, state, task, self.shared.photometric, self.appearance)
             if found is not None:
                 state, self.appearance = found.pose, found.appearance
                 information, agreement = found.information, found.agreement

@@ -9,7 +9,6 @@ A frame without a face gives an empty list; black or broken frames are frames wi
 """
 
 import math
-import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -120,11 +119,9 @@ class Tracker:
             detector = DlibDetector(allow_cnn=False)
         self.detector = detector
         photometric = self.options.refinement if self.options.photometric else None
-        cores = os.cpu_count() or 1
-        self._workers = ThreadPoolExecutor(cores) if photometric is not None and cores > 1 else None
         self._beside = ThreadPoolExecutor(1) if self.options.background else None
         noise = LandmarkNoise(detector.landmark_sigma, detector.opening_correlation)
-        self._shared = Follower(self.model, noise, detector.landmark_convention, photometric, self._workers)
+        self._shared = Follower(self.model, noise, detector.landmark_convention, photometric)
         self._identity = None
         if identity is not None:
             self._identity = checked_array("identity", identity, (self.model.n_identity,))
@@ -141,11 +138,10 @@ class Tracker:
         self.close()
 
     def close(self) -> None:
-        """End its threads; nothing is tracked any more."""
+        """End its thread; nothing is tracked any more."""
         self.reset()
-        for pool in (self._workers, self._beside):
-            if pool is not None:
-                pool.shutdown(wait=True, cancel_futures=True)
+        if self._beside is not None:
+            self._beside.shutdown(wait=True, cancel_futures=True)
 
     def reset(self) -> None:
         """Forget everybody."""

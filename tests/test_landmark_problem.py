@@ -16,7 +16,7 @@ from facefit.fitting.initializers import InitializerInput, MeanFace
 from facefit.fitting.landmark_noise import OPENING_PAIRS, LandmarkNoise, expand_sigma
 from facefit.fitting.landmark_problem import POSE, LandmarkProblem
 from facefit.fitting.landmarks import JAW, LandmarkConvention
-from facefit.fitting.state_prior import PoseAndShape
+from facefit.fitting.state_prior import PoseAndShape, StatePrior
 from facefit.fitting.status import FitStatus
 from facefit.models.errors import InvalidInputError
 
@@ -122,6 +122,21 @@ def test_gradient_is_the_derivative_of_the_energy(rng):
         step = 1e-4 * rng.standard_normal(len(gradient))
         rise = problem.energy(problem.retract(state, step)) - problem.energy(problem.retract(state, -step))
         assert rise / 2.0 == pytest.approx(gradient @ step, rel=1e-4, abs=1e-5)
+
+
+def test_a_prior_of_the_state_adds_its_energy_and_its_equations(rng):
+    scene = random_scene(toy_model(), rng, sigma=0.03)
+    plain, mean, state = problem_of(scene), state_near(scene, rng), state_near(scene, rng)
+    root = rng.standard_normal((POSE + len(mean.coefficients),) * 2)
+    prior = StatePrior(mean, root @ root.T)
+    tied = replace(plain, prior=prior)
+    energy, gradient, matrix = prior.equations(state)
+    assert tied.energy(state) == pytest.approx(plain.energy(state) + energy)
+    alone, both = plain.normal_equations(state), tied.normal_equations(state)
+    assert both.energy == pytest.approx(alone.energy + energy)
+    np.testing.assert_allclose(both.gradient, alone.gradient + gradient)
+    np.testing.assert_allclose(both.matrix, alone.matrix + matrix)
+    assert tied.robust(state, 4.0).prior is prior
 
 
 # --- Robust ------------------------------------------------------------------------------------------------------

@@ -139,36 +139,36 @@ def refine_frame(
     task: LandmarkTask,
     options: PhotometricOptions,
     appearance: Appearance | None,
-    executor: Executor | None = None,
 ) -> FrameFit | None:
     """Take the steps of one level from a state near the answer, as the next frame of a video has it; None where too
     little skin is seen, or no step lowers the energy.
 
     The light and albedo of the frame before are the start, found anew if None. The prior of `task` is what that frame
-    says of this one. There is no guard: what the caller carries on decides whether it is lost.
+    says of this one. There is no guard: what the caller carries on decides whether it is lost. One thread does it all:
+    the few pixels of a level are not worth a second.
     """
     surface = skin_surface(task.model, options.albedo_deviation, options.albedo_length)
     began = parameters_of(start, task.model.n_identity)
-    run = _Run(image, surface, _with_eyelids(task, image, began), options, start.scale, math.inf, executor)
+    run = _Run(image, surface, _with_eyelids(task, image, began), options, start.scale, math.inf, None)
     level = make_level(image, run.box(start), run.factors()[-1])
-    pose, matching, held, fit = start, JawMatching(), None, None
+    pose, matching, held, last, outcome = start, JawMatching(), None, None, None
     solver = GaussNewtonOptions(1, options.tolerance, DAMPING)
     for _ in range(options.rounds):
         matching = matching.again(run.task, pose)
         found = None if level is None else run.render(level, pose, matching, appearance)
-        if level is None or found is None:
+        if found is None:
             break
-        outcome = minimise(found.problem, found.state, solver, held=held)
+        last, outcome = found, minimise(found.problem, found.state, solver, held=held)
         (pose, appearance), held = outcome.state, outcome.held
-        assert isinstance(outcome.last, NormalEquations)
-        information = _marginal(outcome.last.matrix, POSE + len(pose.coefficients))
-        residual = found.problem.residual(found.state)
-        size = level.factor * start.scale * task.model.face_size
-        agreement = feature_agreement(found.problem.view, residual, found.problem.weight, size)
-        fit = FrameFit(pose, appearance, information, agreement)
         if outcome.status is not FitStatus.MAX_ITERATIONS:
             break
-    return fit
+    if last is None or outcome is None or level is None or appearance is None:
+        return None
+    assert isinstance(outcome.last, NormalEquations)
+    size = level.factor * start.scale * task.model.face_size
+    problem = last.problem
+    agreement = feature_agreement(problem.view, problem.residual(last.state), problem.weight, size)
+    return FrameFit(pose, appearance, _marginal(outcome.last.matrix, POSE + len(pose.coefficients)), agreement)
 
 
 def _marginal(matrix: Array, size: int) -> Array:
