@@ -151,22 +151,19 @@ def _endless(tmp_path: Path, clip: Path) -> Path:
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_completes_the_files(clip: Path, tmp_path: Path, number: signal.Signals) -> None:
-    table, arrays = tmp_path / "face.csv", tmp_path / "face.npz"
+    table, head = tmp_path / "face.csv", tmp_path / "head.glb"
     command = [sys.executable, "-P", "-m", "facefit.apps.main", "webcam", str(_endless(tmp_path, clip)), "--headless",
-               "--no-photometric", "--parameters"]  # fmt: skip
-    path = table if number == signal.SIGINT else arrays
-    process = subprocess.Popen([*command, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1.0)
+               "--no-photometric", "--parameters", str(table), "--glb", str(head)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60.0
-    while time.monotonic() < deadline and not (path is arrays or (table.exists() and len(table.read_bytes()) > 2000)):
+    while time.monotonic() < deadline and not (table.exists() and table.stat().st_size > 20_000):
         time.sleep(0.05)
-    if path is arrays:
-        time.sleep(5.0)
+    assert not head.exists(), "it gets its name at the end"
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Traceback" not in err and "with a face" in out
-    assert path.is_file()
+    assert head.is_file() and table.read_bytes().endswith(b"\n")
     assert [entry.name for entry in tmp_path.iterdir() if entry.name.endswith(".tmp")] == []
 
 

@@ -1,4 +1,4 @@
-"""The annotated picture: where the mesh lies, what the views show, text and bars, and faces partly or wholly outside."""
+"""The annotated picture: where the mesh lies, what the views show, faces partly or wholly outside; text and bars."""
 
 import dataclasses
 from typing import Any

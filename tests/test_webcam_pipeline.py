@@ -1,5 +1,6 @@
 """Capture, tracking and showing, each in its thread: order, latency, pausing, and every way to end."""
 
+import itertools
 import threading
 import time
 
@@ -163,7 +164,7 @@ def test_a_paced_file_takes_its_own_time_and_frames_count_as_captured_when_due()
         if (tracked := pipeline.take(SOON)) is not None:
             captured.append(tracked.frame.captured - started)
     pipeline.close()
-    gaps = [b - a for a, b in zip(captured, captured[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(captured)]
     assert min(gaps) > 0.9 / RATE, "none comes before its time"
 
 

@@ -1,7 +1,10 @@
 """Where frames come from: numbers, times, damaged frames, sources that go away, names that mean nothing."""
 
+import itertools
+import re
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,17 @@ def _all(source: Any) -> list[Frame]:
     return list(source.frames(threading.Event()))
 
 
+def _until_lost(source: Any) -> tuple[list[Frame], str]:
+    """Return the frames that come before a source breaks off, and the sentence with which it does."""
+    frames = []
+    try:
+        for frame in source.frames(threading.Event()):
+            frames.append(frame)
+    except SourceLostError as problem:
+        return frames, str(problem)
+    raise AssertionError("the source was to break off")
+
+
 def _numbers(frames: list[Frame]) -> list[int]:
     return [frame.number for frame in frames]
 
@@ -42,7 +56,7 @@ def test_a_video_gives_every_frame_at_its_own_time(test_data: Path) -> None:
     assert _numbers(frames) == list(range(300))
     np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(300) / 30.0, atol=1e-4)
     assert {frame.pixels.shape for frame in frames} == {(480, 640, 3)}
-    assert all(frame.captured <= later.captured for frame, later in zip(frames, frames[1:], strict=False))
+    assert all(frame.captured <= later.captured for frame, later in itertools.pairwise(frames))
 
 
 def test_colours_are_red_green_blue() -> None:
@@ -97,10 +111,8 @@ def test_a_file_that_is_cut_off_gives_what_is_there_and_says_so(tmp_path: Path) 
     path = tmp_path / "clip.avi"
     whole = _video(path)
     path.write_bytes(whole[: len(whole) // 2])
-    frames: list[Frame] = []
-    with pytest.raises(SourceLostError, match=r"clip.avi: broke off after \d+ frames; the last \d+ cannot be read"):
-        for frame in open_source(str(path)).frames(threading.Event()):
-            frames.append(frame)
+    frames, sentence = _until_lost(open_source(str(path)))
+    assert re.fullmatch(r".*clip.avi: broke off after \d+ frames; the last \d+ cannot be read", sentence)
     assert _numbers(frames) == list(range(len(frames)))
     assert 10 < len(frames) < 30
 
@@ -185,10 +197,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unplugged_camera_says_so_and_ends_after_some_patience(quick: None) -> None:
     said: list[str] = []
     capture = StubCapture([picture(k) for k in range(3)])
-    frames = []
-    with pytest.raises(SourceLostError, match="camera 0: broke off after 3 frames and did not come back"):
-        for frame in _camera([capture], said).frames(threading.Event()):
-            frames.append(frame)
+    frames, sentence = _until_lost(_camera([capture], said))
+    assert sentence == "camera 0: broke off after 3 frames and did not come back"
     assert _numbers(frames) == [0, 1, 2]
     assert said == ["camera 0 gives no frames any more; trying again for 0 s"]
     assert capture.released >= 1
@@ -201,10 +211,7 @@ def test_a_camera_that_comes_back_goes_on_counting(quick: None) -> None:
         StubCapture([], opened=False),
         StubCapture([picture(k) for k in range(9, 12)]),  # the first is grabbed to see whether it works
     ]
-    frames: list[Frame] = []
-    with pytest.raises(SourceLostError, match="after 5 frames"):
-        for frame in _camera(captures, said, patience=0.3).frames(threading.Event()):
-            frames.append(frame)
+    frames, _ = _until_lost(_camera(captures, said, patience=0.3))
     assert _numbers(frames) == [0, 1, 2, 3, 4]
     assert [int(frame.pixels[0, 0, 0]) for frame in frames] == [0, 1, 2, 10, 11]
     assert (np.diff([frame.seconds for frame in frames]) > 0.0).all() and frames[0].seconds == 0.0
@@ -214,9 +221,8 @@ def test_a_camera_that_comes_back_goes_on_counting(quick: None) -> None:
 def test_single_damaged_frames_of_a_camera_are_counted(quick: None) -> None:
     capture = StubCapture([picture(0), None, picture(2), None, None, picture(5)])
     source = _camera([capture], [])
-    with pytest.raises(SourceLostError):
-        assert len(_all(source)) == 4
-    assert source.damaged == 3
+    frames, _ = _until_lost(source)
+    assert (len(frames), source.damaged) == (3, 3)
 
 
 def test_stopping_ends_the_wait_for_a_lost_camera() -> None:
@@ -228,6 +234,43 @@ def test_stopping_ends_the_wait_for_a_lost_camera() -> None:
     stopping.set()
     thread.join(20.0)
     assert not thread.is_alive()
+
+
+class _MotionJpeg(BaseHTTPRequestHandler):
+    """A network camera of 40 pictures, 100 a second, that then hangs up and is gone."""
+
+    calls = 0
+
+    def do_GET(self) -> None:
+        type(self).calls += 1
+        if type(self).calls > 1:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for k in range(40):
+            data = cv2.imencode(".jpg", picture(5 * k))[1].tobytes()
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+            self.wfile.write(head.encode("ascii") + data + b"\r\n")
+            time.sleep(0.01)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_stream_by_its_url(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "PATIENCE", 0.1)
+    said: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), _MotionJpeg) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/live.mjpg", say=said.append)
+        frames, sentence = _until_lost(source)
+        server.shutdown()
+    assert source.live
+    assert 20 < len(frames) <= 40
+    assert frames[0].pixels.shape == (HEIGHT, WIDTH, 3)
+    assert "did not come back" in sentence and "gives no frames any more" in said[0]
 
 
 # --- What is not there -------------------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ def _exporters(model: str, maps: bool, map_size: int | None, mat: bool) -> "list
 
     if map_size is not None and not maps:
         raise InvalidInputError("--map-size: expected --maps with it, got none")
-    found: list[Exporter] = [MapsExporter(map_size or DEFAULT_SIZE)] if maps else []
+    found: list[Exporter] = [MapsExporter(DEFAULT_SIZE if map_size is None else map_size)] if maps else []
     return [*found, mat_exporter(model)] if mat else found
 
 

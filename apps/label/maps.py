@@ -1,8 +1,8 @@
 """What a network learns from, beside the records: each exported face as a WebDataset sample in `maps-00000.tar`.
 
     KEY.crop.jpg          (S, S, 3) the photo around the face, black beyond its edge
-    KEY.depth.png         (S, S) 16 bit: mm = offset + step (value - 1), 0 where the mesh is not (export/maps.py)
-    KEY.normals.png       (S, S, 3) smooth normals in the camera's directions (export/maps.py)
+    KEY.depth.npy         (S, S) float16 or float32, mm along the camera's axis, NaN where the mesh is not
+    KEY.normals.png       (S, S, 3) smooth normals in the camera's directions
     KEY.mask.png          (S, S) 255 skin of the face, 128 the rest of the mesh, 0 where it is not, or beyond the photo
     KEY.texture.png       (T, T, 3) sRGB, the photo unwrapped onto the model's layout, filled where it shows nothing
     KEY.confidence.png    (T, T) 0-255: how well the photo shows a texel of the texture; 0 where it is filled
@@ -10,6 +10,8 @@
 
 T is S, or the least size of a texture where that is larger. All that lies over the crop is drawn for its own pixels,
 not reduced from the photo's. The mesh is the fitted one: hair, hands and glasses over it are not taken out of the mask.
+Depth and normals are as in export/maps.py. Depth is no picture, since WebDataset's decoders make 8 bits of any; float16
+holds what lies within FINE mm, as all depths before a scaled orthographic camera do, to 1/16 mm.
 
 Pixels map back by the crop's window, a square of whole pixels of the upright photo, with pixels counted by their
 centres from 0:
@@ -24,12 +26,10 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...fitting.images import LoadedImage
 from ...fitting.results import FitResult
@@ -41,7 +41,7 @@ from ...models.uv_atlas import model_atlas
 from ...render.cameras import Camera
 from ...render.rasterizer import rasterize
 from ..export.checks import encoded_jpeg, encoded_png
-from ..export.maps import encoded_depth, image_maps
+from ..export.maps import image_maps
 from .sample_keys import sample_key
 from .sources import Item
 
@@ -53,6 +53,9 @@ SPAN = 1.7
 
 RAISED = 0.08
 """By how much of its width the crop lies higher than the box."""
+
+FINE = 256.0
+"""mm, up to which numbers of 16 bits have steps of 1/8 or less."""
 
 _FACE, _REST = 255, 128  # values of the mask
 _NO_SKIN = ("eyes", "sockets", "mouth", "teeth")  # regions of a model
@@ -157,7 +160,6 @@ class MapsExporter:
         maps = image_maps(over, model, (self.size, self.size))
         options = TextureOptions(size=max(self.size, MIN_SIZE), threads=1)
         texture = make_texture(photo, result, model, options)
-        depth = encoded_depth(maps.depth)
         about = {
             "key": item.key,
             "face_index": result.face_index,
@@ -165,19 +167,26 @@ class MapsExporter:
             "window": {"left": window.left, "top": window.top, "side": window.side},
             "size": self.size,
             "texture_size": options.size,
-            "depth": _depth_scale(depth),
         }
         mask = face_mask(over, model, self.size)
         mask[~window.inside(height, width, self.size)] = 0
         return {
             "crop.jpg": encoded_jpeg(window.crop(photo, self.size)),
-            "depth.png": depth,
+            "depth.npy": depth_bytes(maps.depth),
             "normals.png": encoded_png(maps.normals),
             "mask.png": encoded_png(mask),
             "texture.png": encoded_png(texture.photographed),
             "confidence.png": encoded_png(texture.confidence),
             "json": json.dumps(about, ensure_ascii=True).encode(),
         }
+
+
+def depth_bytes(depth: NDArray[np.float32]) -> bytes:
+    """Return depths (H, W), mm, as a .npy file of no more bits than they need."""
+    small = (np.abs(depth[np.isfinite(depth)]) < FINE).all()
+    content = io.BytesIO()
+    np.save(content, depth.astype(np.float16) if small else depth, allow_pickle=False)
+    return content.getvalue()
 
 
 def face_mask(result: FitResult, model: MorphableModel, size: int) -> _Pixels:
@@ -199,9 +208,3 @@ def _resized(picture: _Pixels, size: int) -> _Pixels:
     """Return a square picture with sides of `size` px, each pixel the mean of what it covers, or interpolated."""
     method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
-
-
-def _depth_scale(png: bytes) -> dict[str, Any]:
-    """Return `offset` and `step`, mm, as the depth's picture tells them."""
-    with Image.open(io.BytesIO(png)) as picture:
-        return {name: float(picture.info[name]) for name in ("offset", "step")}

@@ -22,7 +22,7 @@ from typing import Any
 from ...models.errors import ImageError, MissingDependencyError, OutputError
 from ...models.files import atomic_write
 from . import charts
-from .dataset import LEDGER, MANIFEST
+from .dataset import KIND, LEDGER, MANIFEST
 from .labelled import Outcome
 from .ledger import Ledger
 from .survey import Face, Failure, Survey, survey
@@ -75,7 +75,9 @@ def _manifest(folder: Path) -> Mapping[str, Any]:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise OutputError(f"{folder / MANIFEST}: cannot be read ({problem})") from None
-    return manifest if isinstance(manifest, dict) else {}
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        raise OutputError(f"{folder / MANIFEST}: expected the manifest of a dataset, got one of something else")
+    return manifest
 
 
 def _about(found: Survey, planned: int) -> str:

@@ -4,8 +4,9 @@ Tables are read a batch of rows and a few columns at a time, and of all rows no 
 REASONS first texts, and SHEET candidates for each sheet, so a million records take the memory of a batch. The same
 tables give the same survey.
 
-The sheets: the faces of highest and of lowest quality (of equal ones, the first), and images that failed, chosen by a
-hash of their keys, which is as good as drawn at random, as many of each outcome as there is room for.
+The sheets: both ends of the faces in the order of their quality, the first of equal ones being the better; and images
+that failed, chosen by a hash of their keys, which is as good as drawn at random, as many of each outcome as there is
+room for.
 """
 
 import hashlib
@@ -71,7 +72,7 @@ class Histogram:
     def add(self, values: Array) -> None:
         """Count values (n,); NaN stands for none."""
         given = values[np.isfinite(values)]
-        places = np.floor((given - self.low) / (self.high - self.low) * self.bins)
+        places = np.floor((given - self.low) * self.bins / (self.high - self.low))
         self.counts += np.bincount(np.clip(places, 0, self.bins - 1).astype(np.intp), minlength=self.bins)
         self.beyond += int(((given < self.low) | (given > self.high)).sum())
         self.missing += len(values) - len(given)
@@ -192,7 +193,7 @@ class _Ranking:
     """The best and the worst faces so far."""
 
     def __init__(self) -> None:
-        # Heaps whose first entry is the one to be replaced: (rank, minus the place, face).
+        # Heaps whose first entry is the one to be replaced: (rank, rank among equals, face).
         self._best: list[tuple[float, int, Face]] = []
         self._worst: list[tuple[float, int, Face]] = []
         self._rated = 0
@@ -201,10 +202,10 @@ class _Ranking:
         """Consider the faces of a batch, the first of which is number `first`; those without quality are left out."""
         rated = np.flatnonzero(np.isfinite(quality))
         self._rated += len(rated)
-        for heap, rank in ((self._best, quality), (self._worst, -quality)):
-            # Of this batch, no more than SHEET can stay; a stable sort keeps the first of equal ones.
-            for row in rated[np.argsort(-rank[rated], kind="stable")[:SHEET]].tolist():
-                entry = (float(rank[row]), -(first + row))
+        for heap, sign in ((self._best, 1), (self._worst, -1)):
+            # Of this batch, no more than SHEET can stay.
+            for row in rated[np.lexsort((-sign * rated, sign * quality[rated]))[-SHEET:]].tolist():
+                entry = (sign * float(quality[row]), -sign * (first + row))
                 if len(heap) < SHEET:
                     heapq.heappush(heap, (*entry, _face(batch, row, errors[row])))
                 elif entry > heap[0][:2]:

@@ -142,12 +142,17 @@ class Surface:
         """Blend the edges of the triangles that are seen."""
         a, b, c = (projected[self.triangles[:, k]] for k in range(3))
         double = np.abs(_cross(b - a, c - a))
-        edges = np.stack([np.hypot(*(c - b).T), np.hypot(*(a - c).T), np.hypot(*(b - a).T)], axis=1)
-        heights = double[:, None] / np.maximum(edges, 1e-9)
-        covered = fragments.covered
-        distance = (fragments.barycentric[covered] * heights[fragments.triangle[covered]]).min(axis=1)
-        alpha = OPACITY[View.WIRE] * np.clip(0.5 * LINE_WIDTH + 0.5 - distance, 0.0, 1.0)[:, None]
-        part[covered] = np.rint(part[covered] * (1.0 - alpha) + np.array(ACCENT) * alpha)
+        opposite = (c - b, a - c, b - a)  # the edges that the corners face
+        heights = [double / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-9) for edge in opposite]
+        pixels = np.flatnonzero(fragments.triangle >= 0)
+        triangle, weights = fragments.triangle.ravel()[pixels], fragments.barycentric.reshape(-1, 3)
+        distance = np.full(len(pixels), np.inf)
+        for k in range(3):
+            np.minimum(distance, weights[pixels, k] * heights[k][triangle], out=distance)
+        near = distance < 0.5 * LINE_WIDTH + 0.5
+        rows, columns = np.divmod(pixels[near], part.shape[1])
+        alpha = OPACITY[View.WIRE] * np.minimum(0.5 * LINE_WIDTH + 0.5 - distance[near], 1.0)[:, None]
+        part[rows, columns] = np.rint(part[rows, columns] * (1.0 - alpha) + np.array(ACCENT) * alpha)
 
     def _draw_colours(self, part: Picture, fragments: Fragments, colours: Array, opacity: float) -> None:
         """Blend interpolated colours of the vertices, (n, 3) 0-255."""

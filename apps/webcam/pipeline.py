@@ -4,8 +4,8 @@
 
 The first two threads are the pipeline's own, the third is the caller's, who draws and writes. A frame is tracked once
 the one before is being shown, so nothing is tracked in vain, and what is tracked next is the newest frame of a live
-source, the older ones being dropped. A file's frames are never dropped: each is fetched when the tracker asks. Every call of the tracker is made by the tracking thread, so that
-the others only leave orders for it, between two frames.
+source, the older ones being dropped. A file's frames are never dropped: each is fetched when the tracker asks. Every
+call of the tracker is made by the tracking thread, so that the others only leave orders for it, between two frames.
 
 Whatever happens in a thread, the pipeline ends: `take` hands out what is left, then None, and `ended` says why. What a
 thread raised is kept as `problem`.

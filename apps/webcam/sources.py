@@ -34,6 +34,7 @@ RATE = 30.0  # frames per second, where a source does not say
 CAMERA_SIZE: Size = (640, 480)  # px, width and height: what a camera is asked for unless the call says otherwise
 PATIENCE = 5.0  # s for which a live source that failed is opened again and again
 RETRY = 0.5  # s between two such attempts
+ANSWER = 5.0  # s that a stream's server may take to answer
 FAILURES, FAILING = 10, 2.0  # so many failed reads in a row, or s of them, and a live source has failed
 ATTEMPTS = 100  # failed reads in a row after which a file has no more frames
 CUT = 1.0  # s that may be missing at a file's end before it counts as cut off
@@ -102,9 +103,9 @@ def open_source(text: str, *, size: Size | None = None, say: Callable[[str], Non
     """
     if text.isascii() and text.isdigit():
         wanted = CAMERA_SIZE if size is None else size
-        return LiveSource(f"camera {text}", lambda: _open_camera(int(text), wanted), size, say)
+        return LiveSource(f"camera {text}", lambda: _open_camera(int(text), wanted), size, say, patience=PATIENCE)
     if "://" in text:
-        return LiveSource(text, lambda: _open_stream(text), size, say)
+        return LiveSource(text, lambda: _open_stream(text), size, say, patience=PATIENCE)
     if os.path.isdir(text) or Path(text).suffix.lower() in PICTURES:
         return PictureSource(text, size, say)
     if not os.path.exists(text):
@@ -177,7 +178,7 @@ class LiveSource:
         size: Size | None = None,
         say: Callable[[str], None] = lambda sentence: None,
         *,
-        patience: float = PATIENCE,
+        patience: float,
     ) -> None:
         """Open it; SourceError where it cannot be. `patience`: s for which it is tried again once it has failed."""
         self.name, self.damaged, self._size, self._say = name, 0, size, say
@@ -319,7 +320,7 @@ def _open_camera(number: int, size: Size) -> Capture:
 
 
 def _open_stream(url: str) -> Capture:
-    limit = round(1000 * PATIENCE)
+    limit = round(1000 * ANSWER)
     with _quiet():
         return cv2.VideoCapture(
             url, cv2.CAP_FFMPEG, [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit, cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit]
