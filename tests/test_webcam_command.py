@@ -85,6 +85,20 @@ def test_a_video_is_followed_without_a_window(clip: Path, tmp_path: Path) -> Non
     assert np.corrcoef(yaw, truth["yaw"][:60])[0, 1] > 0.9
 
 
+def test_a_whole_clip_at_once_has_the_same_frames_and_trembles_less(clip: Path, tmp_path: Path) -> None:
+    tremor, frames = {}, {}
+    for name, options in {"live": [], "whole": ["--whole-clip"]}.items():
+        table = tmp_path / f"{name}.csv"
+        done = run(clip, "--headless", "--no-photometric", "--limit", 60, "--parameters", table, *options)
+        assert (done.status, done.err) == (0, "")
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        frames[name] = [(row["frame"], row["seconds"]) for row in rows]
+        tremor[name] = np.abs(np.diff([float(row["yaw"]) for row in rows], 2)).mean()
+    assert frames["live"] == frames["whole"] and len(frames["whole"]) == 60
+    assert tremor["whole"] < 0.7 * tremor["live"]
+
+
 def test_pictures_of_changing_size_and_faces_that_come_and_go(clip: Path, tmp_path: Path) -> None:
     capture = cv2.VideoCapture(str(clip))
     folder = tmp_path / "frames"
@@ -180,6 +194,7 @@ def test_an_interruption_completes_the_files(clip: Path, tmp_path: Path, number:
         (["0", "--osc", "99999"], "--osc: expected PORT or HOST:PORT, the port from 1 to 65535, got '99999'"),
         (["0", "--osc-protocol", "vmc"], "--osc-protocol: expected --osc [HOST:]PORT beside it, got none"),
         (["0", "--headless", "--as", "fit.npz"], "--as: expected a window, which it is for, got --headless"),
+        (["clip.mp4", "--whole-clip"], "--whole-clip: expected --headless beside it, got a window"),
         (["0", "--headless", "-o", "out"], "--out: expected a window, which it is for, got --headless"),
     ],
 )

@@ -7,9 +7,10 @@ wrong, or a file could not be written; 130 interrupted, with every file complete
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,9 @@ from .keys import help_lines
 from .views import View
 
 if TYPE_CHECKING:
+    from ...fitting.tracking import TrackerOptions
     from ...models.morphable_model import MorphableModel
+    from .pipeline import Tracks
     from .progress import Reporter
     from .session import Screen, Session, Summary
     from .sinks import Sink
@@ -52,6 +55,9 @@ def webcam(
     ] = None,
     faces: Annotated[int, typer.Option(min=1, metavar="N", help="How many faces to follow.")] = 1,
     photometric: Annotated[bool, typer.Option(help="Refine every frame by its pixels, too.")] = True,
+    whole_clip: Annotated[
+        bool, typer.Option("--whole-clip", help="Of a file: let later frames tell of earlier ones; with --headless.")
+    ] = False,
     record: Annotated[Path | None, typer.Option(metavar="FILE.mp4", help="Write the annotated frames.")] = None,
     parameters: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write pose and expression per frame: .npz or .csv.")
@@ -81,10 +87,13 @@ def webcam(
     if headless and (other or out):
         raise InvalidInputError(f"{'--as' if other else '--out'}: expected a window, which it is for, got --headless")
 
+    if whole_clip and not headless:
+        raise InvalidInputError("--whole-clip: expected --headless beside it, got a window")
+
     from rich.console import Console
 
     from ...fitting.threads import single_threaded_blas
-    from ...fitting.tracking import Tracker, TrackerOptions
+    from ...fitting.tracking import TrackerOptions
     from ...models.store import load_model
     from .drawing import Painter
     from .pipeline import Pipeline
@@ -94,6 +103,8 @@ def webcam(
 
     reporter = Reporter(Console(stderr=True))
     frames = open_source(source, size=frame_size, say=reporter.say)
+    if whole_clip and frames.live:
+        raise InvalidInputError(f"--whole-clip: expected a file, got {frames.name}, which is live")
     face_model = load_model(model)
     screen = None if headless else _screen(face_model, model, other, out or Path("out"), frames)
     with ExitStack() as stack:
@@ -102,7 +113,9 @@ def webcam(
             reporter = stack.enter_context(ConsoleReporter(reporter.console, total))
         stack.enter_context(single_threaded_blas())
         stack.enter_context(_terminated_as_interrupted())
-        tracker = stack.enter_context(Tracker(face_model, TrackerOptions(faces=faces, photometric=photometric)))
+        options = TrackerOptions(faces=faces, photometric=photometric)
+        again = partial(open_source, source, size=frame_size, say=lambda _: None) if whole_clip else None
+        tracker = stack.enter_context(_tracker(face_model, options, again, limit))
         session = Session(
             Pipeline(frames, tracker, limit=limit, paced=not headless),
             Painter(face_model, view),
@@ -119,6 +132,19 @@ def webcam(
         )
         summary = session.run()
     _conclude(summary, frames, reporter, quiet=quiet)
+
+
+def _tracker(
+    model: "MorphableModel", options: "TrackerOptions", again: "Callable[[], Source] | None", limit: int | None
+) -> "AbstractContextManager[Tracks]":
+    """Return what finds the faces: frame by frame, or from a whole file that can be opened `again`."""
+    if again is None:
+        from ...fitting.tracking import Tracker
+
+        return Tracker(model, options)
+    from .whole_clip import find_all
+
+    return find_all(again, limit, model, options)
 
 
 @dataclass(frozen=True)
