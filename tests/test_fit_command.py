@@ -64,7 +64,7 @@ def test_a_photo_becomes_four_files(astronaut: Fitted) -> None:
 
 def test_the_terminal_tells_what_a_person_asks(astronaut: Fitted) -> None:
     lines = {line.split()[0]: line for line in astronaut.run.out.splitlines()}
-    assert list(lines) == ["photo", "found", "fit", "error", "energy", "detail", "pose", "written", "time"]
+    assert list(lines) == ["photo", "found", "fit", "error", "quality", "energy", "detail", "pose", "written", "time"]
     assert "dlib-hog, score" in lines["found"]
     assert astronaut.result.status.value.split(";")[0] in lines["fit"]
     assert f"{astronaut.result.landmark_error:.1f} px" in lines["error"]
