@@ -69,3 +69,13 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
         array = np.array(array, order="C")
         array.flags.writeable = False
     return array
+
+
+def is_whole_number(value: Any) -> bool:
+    """Whether a value is an integer; True and False are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def is_real_number(value: Any) -> bool:
+    """Whether a value is a number; True and False are none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -5,6 +5,8 @@ bound of stretch; each keeps a gutter to its neighbours. B. Levy et al., Least s
 texture atlas generation, SIGGRAPH 2002; J. Young, xatlas.
 """
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -51,6 +53,12 @@ def model_atlas(model: MorphableModel) -> UVMap:
     if has_own_atlas(model):
         assert model.uv is not None
         return model.uv
+    return _made_atlas(model)
+
+
+@lru_cache(maxsize=2)
+def _made_atlas(model: MorphableModel) -> UVMap:
+    """Return the atlas made for a model; kept for the last two, since detail and texture ask for the same."""
     return make_atlas(model.mean, model.triangles)
 
 

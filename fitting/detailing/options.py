@@ -3,8 +3,7 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
+from ...models.arrays import is_real_number, is_whole_number
 from ...models.errors import InvalidInputError
 
 MIN_SIZE, MAX_SIZE = 64, 1024
@@ -39,18 +38,18 @@ class DetailOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be, naming the option."""
-        if not _whole(self.size) or not MIN_SIZE <= self.size <= MAX_SIZE:
+        if not is_whole_number(self.size) or not MIN_SIZE <= self.size <= MAX_SIZE:
             raise InvalidInputError(
                 f"size: expected a whole number of texels from {MIN_SIZE} to {MAX_SIZE}, got {self.size!r}"
             )
         for name in ("rounds", "steps"):
-            if not _whole(getattr(self, name)) or getattr(self, name) < 1:
+            if not is_whole_number(getattr(self, name)) or getattr(self, name) < 1:
                 raise InvalidInputError(f"{name}: expected a whole number from 1, got {getattr(self, name)!r}")
         for name in (*_POSITIVE, *(() if self.noise is None else ("noise",))):
             value = getattr(self, name)
             if name == "mirror_deviation" and value is None:
                 continue
-            if not _real(value) or not 0.0 < value < math.inf:
+            if not is_real_number(value) or not 0.0 < value < math.inf:
                 raise InvalidInputError(f"{name}: expected a positive number, got {value!r}")
         for name, (low, high) in {
             "max_angle": (10.0, 89.0),
@@ -58,13 +57,5 @@ class DetailOptions:
             "tolerance": (0.0, 1.0),
         }.items():
             value = getattr(self, name)
-            if not _real(value) or not low <= value <= high:
+            if not is_real_number(value) or not low <= value <= high:
                 raise InvalidInputError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
-
-
-def _whole(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

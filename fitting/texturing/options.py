@@ -1,10 +1,8 @@
 """What a caller may choose of how a photo is unwrapped."""
 
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
+from ...models.arrays import is_real_number, is_whole_number
 from ...models.errors import InvalidInputError
 
 MIN_SIZE, MAX_SIZE = 256, 4096
@@ -35,26 +33,19 @@ class TextureOptions:
 
     def __post_init__(self) -> None:
         """Raise InvalidInputError for a value out of its range."""
-        if not _whole(self.size) or not MIN_SIZE <= self.size <= MAX_SIZE:
+        if not is_whole_number(self.size) or not MIN_SIZE <= self.size <= MAX_SIZE:
             raise InvalidInputError(
                 f"size: expected a whole number of texels from {MIN_SIZE} to {MAX_SIZE}, got {self.size!r}"
             )
-        if self.threads is not None and (not _whole(self.threads) or self.threads < 1):
+        if self.threads is not None and (not is_whole_number(self.threads) or self.threads < 1):
             raise InvalidInputError(f"threads: expected a whole number from 1 or None, got {self.threads!r}")
         if not isinstance(self.mirror, bool):
             raise InvalidInputError(f"mirror: expected True or False, got {self.mirror!r}")
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if not _real(value) or not low <= value <= high:
+            if not is_real_number(value) or not low <= value <= high:
                 raise InvalidInputError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
         ratio = self.albedo_ratio
-        if not (isinstance(ratio, tuple) and len(ratio) == 2 and all(map(_real, ratio)) and 0.0 < ratio[0] < ratio[1]):
+        pair = isinstance(ratio, tuple) and len(ratio) == 2 and all(map(is_real_number, ratio))
+        if not (pair and 0.0 < ratio[0] < ratio[1]):
             raise InvalidInputError(f"albedo_ratio: expected two numbers, 0 < least < greatest, got {ratio!r}")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _real(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
