@@ -14,6 +14,7 @@ import argparse
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ import facefit
 from facefit.apps.evaluate.clip import read_clip, read_frames
 from facefit.fitting.clip import track_clip
 from facefit.fitting.dlib_detector import LANDMARK_SIGMA, OPENING_CORRELATION, DlibDetector
+from facefit.fitting.options import STAGES
 from facefit.fitting.process_noise import FRAME
 from facefit.fitting.tracking import TrackedFace, Tracker, TrackerOptions
 
@@ -38,6 +40,9 @@ MODES = {
 
 WINDOWS, SECONDS = 10, 5.0
 """How many stretches of the clip an identity is found in, and how long each is."""
+
+EVERY = 6
+"""Of the frames, one in so many is fitted by itself, to compare its identity."""
 
 
 def run(frames: list[Pixels], options: TrackerOptions) -> tuple[list[TrackedFace], float]:
@@ -63,18 +68,23 @@ def report(
     print(f"{name:32s} {len(frames) / seconds:6.1f} fps   {scored}   ms: {steps}")
 
 
-def spread(frames: list[Pixels], fits: list[facefit.FitResult]) -> tuple[float, float]:
-    """Return the standard deviation of identities over stretches of the clip, and over single frames' fits."""
+def deviation(identities: list[Array]) -> float:
+    """Return the standard deviation of identities (n, K), all coefficients together."""
+    return float(np.sqrt(np.var(np.array(identities), axis=0).sum()))
+
+
+def tracked_identities(frames: list[Pixels], options: TrackerOptions) -> list[Array]:
+    """Return the identity at the end of each of WINDOWS stretches of the clip."""
     length = min(round(SECONDS / FRAME), len(frames))
     starts = np.linspace(0, len(frames) - length, WINDOWS).astype(int)
-    options = TrackerOptions(background=False)
-    tracked = [run(frames[start : start + length], options)[0][-1].result.identity for start in starts]
-    alone = [fits[start].identity for start in starts]
+    found = [run(frames[start : start + length], options)[0][-1].result.identity for start in starts]
+    return [identity for identity in found if identity is not None]
 
-    def deviation(identities: list[Array | None]) -> float:
-        return float(np.sqrt(np.var(np.array(identities), axis=0).sum()))
 
-    return deviation(tracked), deviation(alone)
+def single_identities(frames: list[Pixels], points: Array, options: facefit.FitOptions) -> list[Array]:
+    """Return the identities of some frames fitted by themselves."""
+    fits = (facefit.fit(frames[k], landmarks=points[k], options=options) for k in range(0, len(frames), EVERY))
+    return [fit.identity for fit in fits if fit.identity is not None]
 
 
 def main() -> None:
@@ -125,11 +135,14 @@ def main() -> None:
     started = time.perf_counter()
     whole = track_clip(lambda: ((frame, k * FRAME) for k, frame in enumerate(frames)))
     report("whole clip", frames, [faces[0] for faces in whole], time.perf_counter() - started, score)
-    tracked, single = spread(frames, fits)
-    print(
-        f"identity over {WINDOWS} stretches of {SECONDS:g} s: deviation {tracked:.2f}, over single frames {single:.2f}"
-        f" ({tracked / single:.2f})"
-    )
+    for name, stages, photometric in (("points", STAGES[:1], False), ("photometric", STAGES[:2], True)):
+        mode = TrackerOptions(photometric=photometric, background=False)
+        tracked = deviation(tracked_identities(frames, mode))
+        single = deviation(single_identities(frames, points, replace(options, stages=stages)))
+        print(
+            f"identity over {WINDOWS} stretches of {SECONDS:g} s, {name}: deviation {tracked:.2f}, "
+            f"over single frames {single:.2f} ({tracked / single:.2f})"
+        )
 
 
 if __name__ == "__main__":

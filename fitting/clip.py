@@ -1,34 +1,35 @@
-"""A whole video at once: what later frames say of earlier ones, too.
+"""A whole video at once: what later frames say of earlier ones, too, and one identity from all of them.
 
- 1. Forward tracking (`tracking.py`) finds who the person is, from frames that show the face turned differently.
- 2. Forward tracking again, with that identity from the first frame on, leaves for each frame t a state x_t and what the
-    frame alone says about it, g_t' y_t + 1/2 y_t' H_t y_t for a step y_t from there.
- 3. One solve for all steps, with the second differences of the states normally distributed about zero:
+Forward tracking (`tracking.py`) leaves for each person a state in every frame, and an identity. From there PASSES
+Gauss-Newton steps on the energy of the whole clip, each of which goes through the frames once for what they say of it
+and solves for all states and the identity together (`clip_problem.py`).
 
-        minimise  sum_t g_t' y_t + 1/2 y_t' H_t y_t  +  1/2 sum_t |W (d_t + y_{t+1} - 2 y_t + y_{t-1})|^2
-
-    d_t being the second difference of the x_t (of rotations: of their steps from frame to frame) and W the inverse of
-    the deviations that a frame's acceleration has (ACCELERATION times `process_noise.py`'s). Its matrix is symmetric,
-    positive definite and block-pentadiagonal: banded Cholesky, linear in the number of frames.
-
-Whittaker-Henderson smoothing with the frames' own information as weights. H. Rauch, F. Tung, C. Striebel, Maximum
-likelihood estimates of linear dynamic systems, 1965 (the same estimate by recursion); P. Eilers, A perfect smoother,
-Analytical Chemistry 2003.
+Frames of one video err alike (`keyframes.py`), so F of them count for one photo's identity: its prior counts F times.
+Points, though, whose noise is CORRELATED times a photo's already (`track.py`), have lost that factor's square before,
+while pixels have not: the prior counts F / CORRELATED times, between the two.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
 
+from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
+from ..render.cameras import ScaledOrthographic
 from ._kernels import rotated
+from .clip_problem import ClipProblem, Evidence
 from .detection import FaceDetector
+from .gold_standard import DegenerateConfigurationError
+from .landmark_problem import POSE
+from .landmark_task import JawMatching, state_of
+from .parameters import FaceParameters
+from .photometric.appearance import Appearance
 from .process_noise import FRAME, process_variance
-from .state_prior import PoseAndShape, StatePrior
-from .track import Evidence, camera_of, personal_model
+from .state_prior import PoseAndShape
+from .threads import single_threaded_blas
+from .track import CORRELATED, Follower, camera_of, correlated_task
 from .tracking import TrackedFace, Tracker, TrackerOptions
 
 Array = NDArray[np.float64]
@@ -38,8 +39,91 @@ Frames = Callable[[], Iterable[tuple[Pixels, float]]]
 ACCELERATION = 0.4
 """Deviation of a second difference, relative to that of a step by process noise."""
 
-WINDOW, OVERLAP = 512, 32
-"""Frames that are solved for at once, and those that neighbouring windows share: farther frames say nothing."""
+PASSES = 3
+"""Gauss-Newton steps."""
+
+PAUSE = 4.0 * FRAME
+"""s: a longer one between two frames says nothing of how the face moved."""
+
+
+@dataclass(eq=False)
+class Strand:
+    """One track's frames, by their numbers."""
+
+    identity: Array  # (K,)
+    faces: dict[int, TrackedFace] = field(default_factory=dict)  # as tracked, but for their vertices
+    states: dict[int, PoseAndShape] = field(default_factory=dict)  # expression alone
+    evidence: dict[int, Evidence] = field(default_factory=dict)
+    appearance: Appearance | None = None  # of the frame before
+
+    def add(self, number: int, face: TrackedFace) -> None:
+        """Take a frame in; the identity is the last frame's."""
+        result = face.result
+        assert result.identity is not None and result.expression is not None
+        assert isinstance(result.camera, ScaledOrthographic)
+        self.identity = result.identity
+        self.states[number] = state_of(FaceParameters(result.camera, np.zeros(0), result.expression))
+        self.faces[number] = replace(face, result=replace(result, vertices=None, vertices_image=None))
+
+    def look(self, number: int, frame: Pixels, shared: Follower) -> None:
+        """Take what a frame says of a step; nothing where it does not show the face."""
+        state, landmarks = self.states[number], self.faces[number].result.landmarks
+        assert landmarks is not None
+        whole = state._replace(coefficients=np.concatenate([self.identity, state.coefficients]))
+        task = correlated_task(shared, shared.model, landmarks, identity_prior=0.0)
+        try:
+            if shared.photometric is None:
+                problem = task.problem(whole.scale, JawMatching().again(task, whole).match)
+                equations = problem.normal_equations(whole)
+            else:
+                found = shared.photometric.equations(frame, whole, task, self.appearance)
+                if found is None:
+                    return
+                equations, self.appearance = found
+        except (DegenerateConfigurationError, InvalidInputError, np.linalg.LinAlgError):
+            return
+        self.evidence[number] = Evidence.of_equations(equations, len(self.identity))
+
+    def step(self, model: MorphableModel) -> None:
+        """Take the step that all evidence together asks for, and forget the evidence; none where that is too little."""
+        numbers = list(self.evidence)
+        if not numbers:
+            return
+        states = [self.states[number] for number in numbers]
+        problem = ClipProblem(
+            states=states,
+            evidence=list(self.evidence.values()),
+            weights=_weights(states, np.array([self.faces[number].seconds for number in numbers]), model),
+            identity=self.identity,
+            identity_prior=max(len(numbers) / CORRELATED, 1.0),
+            lower=model.expression_lower,
+            upper=model.expression_upper,
+        )
+        self.evidence, self.appearance = {}, None
+        try:
+            steps, turn = problem.steps()
+        except np.linalg.LinAlgError:
+            return
+        if np.isfinite(steps).all() and np.isfinite(turn).all():
+            self.identity = self.identity + turn
+            for number, state, step in zip(numbers, states, steps, strict=True):
+                self.states[number] = _stepped(state, step)
+
+    def face(self, number: int, model: MorphableModel) -> TrackedFace:
+        """Return the face of a frame as it is now."""
+        face, state = self.faces[number], self.states[number]
+        camera, vertices = camera_of(state), model.vertices(self.identity, state.coefficients)
+        result = replace(
+            face.result,
+            camera=camera,
+            identity=self.identity,
+            expression=state.coefficients,
+            vertices=vertices,
+            vertices_image=camera.project(vertices),
+            landmarks_semantic=camera.project(model.landmark_positions(vertices))[:, :2],
+            message="tracked, and fitted to the whole clip",
+        )
+        return replace(face, result=result)
 
 
 def track_clip(
@@ -47,125 +131,51 @@ def track_clip(
     model: MorphableModel | None = None,
     options: TrackerOptions | None = None,
     detector: FaceDetector | None = None,
-) -> list[list[TrackedFace]]:
-    """Return the faces of each frame of a clip, smoothed over time.
+) -> Iterator[list[TrackedFace]]:
+    """Return the faces of each frame of a clip, fitted to all of it.
 
-    `frames()` yields pixels (H, W, 3) uint8 RGB and the time in seconds of each, anew whenever it is called, since the
-    clip is gone through twice. Where several people are followed, nobody's identity is known from the first frame on.
+    `frames()` yields pixels (H, W, 3) uint8 RGB and the time in seconds of each, anew whenever it is called: the clip
+    is gone through PASSES times after tracking. While it works, memory grows by some 0.4 MB a frame and face.
     """
     chosen = replace(TrackerOptions() if options is None else options, background=False)
-    identities: dict[int, Array] = {}
+    strands: dict[int, Strand] = {}
+    count = 0
     with Tracker(model, chosen, detector) as tracker:
-        whole, detector = tracker.model, tracker.detector
+        shared = tracker.shared
         for pixels, seconds in frames():
             for face in tracker.track(pixels, seconds):
-                assert face.result.identity is not None
-                identities[face.track] = face.result.identity
-    identity = _common(list(identities.values())) if chosen.faces == 1 and identities else None
-    with Tracker(whole, chosen, detector, identity) as tracker:
-        found = [tracker.track(pixels, seconds) for pixels, seconds in frames()]
-    return smoothed(found, whole)
+                strands.setdefault(face.track, Strand(np.zeros(0))).add(count, face)
+            count += 1
+    with single_threaded_blas():
+        for _ in range(PASSES):
+            for number, (pixels, _) in enumerate(frames()):
+                for strand in strands.values():
+                    if number in strand.faces:
+                        strand.look(number, pixels, shared)
+            for strand in strands.values():
+                strand.step(shared.model)
+    return (
+        [strand.face(number, shared.model) for strand in strands.values() if number in strand.faces]
+        for number in range(count)
+    )
 
 
-def _common(identities: Sequence[Array]) -> Array:
-    """Return the one identity of several tracks of the only person."""
-    return np.asarray(np.mean(identities, axis=0))
-
-
-def smoothed(found: Sequence[Sequence[TrackedFace]], model: MorphableModel) -> list[list[TrackedFace]]:
-    """Return the faces (frame by frame) with every track's states smoothed over its frames."""
-    places: dict[int, list[tuple[int, int]]] = {}
-    for t, faces in enumerate(found):
-        for k, face in enumerate(faces):
-            places.setdefault(face.track, []).append((t, k))
-    smooth = [list(faces) for faces in found]
-    for where in places.values():
-        followed = [(t, k) for t, k in where if found[t][k].evidence is not None]
-        for start in range(0, len(followed), WINDOW - OVERLAP):
-            part = followed[start : start + WINDOW]
-            states = smoothed_states([found[t][k] for t, k in part], model)
-            # What neighbouring windows share is taken half from each.
-            keep = OVERLAP // 2 if start else 0
-            for (t, k), state in list(zip(part, states, strict=True))[keep:]:
-                smooth[t][k] = _moved(found[t][k], state, model)
-            if start + WINDOW >= len(followed):
-                break
-    return smooth
-
-
-def smoothed_states(faces: Sequence[TrackedFace], model: MorphableModel) -> list[PoseAndShape]:
-    """Return the states of one track's frames in a row that solve the problem of the module's text."""
-    evidence = [face.evidence for face in faces if face.evidence is not None]
-    if len(evidence) < 3:
-        return [one.state for one in evidence]
-    seconds = np.array([face.seconds for face in faces])
-    steps = solve_steps(evidence, _weights(evidence, seconds, model))
-    return [_stepped(one.state, step, model) for one, step in zip(evidence, steps, strict=True)]
-
-
-def solve_steps(evidence: Sequence[Evidence], weights: Array) -> Array:
-    """Return the steps y (F, n) that minimise the energy; weights (F, n): the squares of W, zero where the second
-    difference about a frame does not count, as for the first and the last.
-    """
-    count, size = len(evidence), len(evidence[0].gradient)
-    second = np.zeros((count, size))
-    for t in range(1, count - 1):
-        second[t] = _difference(evidence[t].state, evidence[t + 1].state)
-        second[t] -= _difference(evidence[t - 1].state, evidence[t].state)
-    width = 3 * size
-    banded, right = np.zeros((width, count * size)), np.zeros((count, size))
-    rows, columns = np.tril_indices(size)
-    for t, one in enumerate(evidence):
-        matrix = 0.5 * (one.information + one.information.T) + 1e-9 * np.diag(
-            np.abs(one.information.diagonal()) + 1e-12
-        )
-        banded[rows - columns, t * size + columns] = matrix[rows, columns]
-        right[t] = -one.gradient
-    factors = np.array([1.0, -2.0, 1.0])
-    for t in range(1, count - 1):
-        for i in range(3):
-            for j in range(i + 1):
-                banded[(i - j) * size, (t - 1 + j) * size : (t + j) * size] += factors[i] * factors[j] * weights[t]
-            right[t - 1 + i] -= factors[i] * weights[t] * second[t]
-    return np.asarray(solveh_banded(banded, right.ravel(), lower=True)).reshape(count, size)
-
-
-def _weights(evidence: Sequence[Evidence], seconds: Array, model: MorphableModel) -> Array:
-    """Return the squares of W (F, 6 + E); a pause on either side of a frame breaks the chain."""
-    weights = np.zeros((len(evidence), len(evidence[0].gradient)))
+def _weights(states: list[PoseAndShape], seconds: Array, model: MorphableModel) -> Array:
+    """Return the inverse variances (F, 6 + E) of the states' second differences; none beside a pause."""
+    weights = np.zeros((len(states), POSE + model.n_expression))
     passed = np.diff(seconds)
-    for t in range(1, len(evidence) - 1):
-        if max(passed[t - 1], passed[t]) < 4.0 * FRAME:
-            variance = process_variance(model, evidence[t].state.scale, 0.5 * (passed[t - 1] + passed[t]))
+    for t in range(1, len(states) - 1):
+        if max(passed[t - 1], passed[t]) < PAUSE:
+            variance = process_variance(model, states[t].scale, 0.5 * (passed[t - 1] + passed[t]))
             weights[t] = 1.0 / (ACCELERATION**2 * variance)
     return weights
 
 
-def _difference(before: PoseAndShape, after: PoseAndShape) -> Array:
-    return StatePrior(before, np.zeros((0, 0))).difference(after)
-
-
-def _stepped(state: PoseAndShape, step: Array, model: MorphableModel) -> PoseAndShape:
+def _stepped(state: PoseAndShape, step: Array) -> PoseAndShape:
+    """Return the state at a step (6 + E,)."""
     return PoseAndShape(
         rotated(state.rotation, step[:3]),
         state.translation + step[3:5],
         state.scale * float(np.exp(step[5])),
-        np.clip(state.coefficients + step[6:], model.expression_lower, model.expression_upper),
+        state.coefficients + step[6:],
     )
-
-
-def _moved(face: TrackedFace, state: PoseAndShape, model: MorphableModel) -> TrackedFace:
-    """Return a face at another state."""
-    assert face.result.identity is not None
-    person, camera = personal_model(model, face.result.identity), camera_of(state)
-    vertices = person.vertices(None, state.coefficients)
-    result = replace(
-        face.result,
-        camera=camera,
-        expression=state.coefficients,
-        vertices=vertices,
-        vertices_image=camera.project(vertices),
-        landmarks_semantic=camera.project(person.landmark_positions(vertices))[:, :2],
-        message="tracked, and smoothed over the clip",
-    )
-    return replace(face, result=result)

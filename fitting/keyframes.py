@@ -1,22 +1,25 @@
 """Who a person is, from several frames of a video: one identity, and a pose and expression for each frame.
 
 A frame's fit has its optimum at x_k = (pose, expression, identity) and there the Gauss-Newton matrix H_k, light and
-albedo eliminated. To second order the frames' joint energy, the prior of the shared identity counted once, is
+albedo eliminated. The minimum over the frame's own unknowns leaves its Schur complement for the identity,
 
-    E(i) = sum_k [ min over pose and expression of 1/2 (x - x_k)' H_k (x - x_k)  -  1/2 |i|^2 ]  +  1/2 |i|^2
+    S_k = H_ii - H_io H_oo^-1 H_oi        B. Triggs et al., Bundle adjustment - a modern synthesis, 2000, section 6.1
 
-The minimum over a frame's own unknowns leaves its Schur complement S_k = H_ii - H_io H_oo^-1 H_oi: the shared block of
-one normal system, whose solution is
+to which the identity's prior contributed the unit matrix. Were frames' errors independent, the joint energy would be
+the sum of 1/2 (i - i_k)' S_k (i - i_k), with that prior once instead of n times. They are not: light, the model and the
+points' own idea of a face err alike in all frames of a video, so n frames together count as one, and
 
-    [ 1 + (1 / c) sum_k (S_k - 1) ] i  =  (1 / c) sum_k S_k i_k
+    i = [sum_k S_k]^-1 sum_k S_k i_k
 
-Frames of one video err alike, so n of them count as n / c independent ones, with c = n^SHARED. B. Triggs et al., Bundle
-adjustment - a modern synthesis, 2000, section 6.1.
+With frames that count as sqrt n, or as n, identities grow with every frame and fit the person's neutral face less well
+(docs/tracking.md).
 
 A frame is worth keeping where it shows the face as no other kept frame does: turned by SPREAD or more from all of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,47 +29,41 @@ from .state_prior import PoseAndShape, rotation_vector
 
 Array = NDArray[np.float64]
 
-SHARED = 0.5
-"""How far frames' errors are the same: 0 not at all, 1 altogether."""
-
-SPREAD = np.radians(5.0)
+SPREAD = np.radians(3.0)
 """Least turn between the frames that are kept."""
 
-MOST = 16
+MOST = 40
 """Frames that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Keyframe:
-    """One frame's fit, of the whole model."""
+    """What one frame says of an identity."""
 
-    state: PoseAndShape  # identity, then expression
-    information: Array  # (6 + K + E, 6 + K + E) priors included
+    rotation: Array  # (3, 3) model to camera
+    identity: Array  # (K,) the frame's own
+    information: Array  # (K, K) S_k, its prior included
 
-    def identity_block(self, split: int) -> Array:
-        """Return the Schur complement (K, K) of the first `split` coefficients."""
-        own = np.zeros(len(self.information), dtype=bool)
+    @classmethod
+    def of_fit(cls, state: PoseAndShape, information: Array, split: int) -> Self:
+        """Return that of a fit whose first `split` coefficients are identity's.
+
+        information: (6 + K + E, 6 + K + E), priors included.
+        """
+        own = np.zeros(len(information), dtype=bool)
         own[POSE : POSE + split] = True
-        matrix = self.information
-        cross = matrix[np.ix_(own, ~own)]
-        block: Array = matrix[np.ix_(own, own)] - cross @ np.linalg.solve(matrix[np.ix_(~own, ~own)], cross.T)
-        return 0.5 * (block + block.T)
+        cross = information[np.ix_(own, ~own)]
+        block = information[np.ix_(own, own)] - cross @ np.linalg.solve(information[np.ix_(~own, ~own)], cross.T)
+        return cls(state.rotation, state.coefficients[:split], 0.5 * (block + block.T))
 
 
-def is_new(rotation: Array, kept: list[Keyframe]) -> bool:
+def is_new(rotation: Array, kept: Sequence[Keyframe]) -> bool:
     """Whether a face at such a rotation (3, 3) is turned by SPREAD from all kept ones, and there is room for it."""
-    turns = [np.linalg.norm(rotation_vector(rotation @ frame.state.rotation.T)) for frame in kept]
+    turns = [np.linalg.norm(rotation_vector(rotation @ frame.rotation.T)) for frame in kept]
     return len(kept) < MOST and all(turn > SPREAD for turn in turns)
 
 
-def shared_identity(frames: list[Keyframe], split: int) -> Array:
-    """Return the identity (K,) of one person seen in several frames; the first `split` coefficients are identity's."""
-    if split == 0:
-        return np.zeros(0)
-    correlated = len(frames) ** SHARED
-    matrix, vector = np.eye(split), np.zeros(split)
-    for frame in frames:
-        block = frame.identity_block(split)
-        matrix += (block - np.eye(split)) / correlated
-        vector += block @ frame.state.coefficients[:split] / correlated
-    return np.asarray(np.linalg.solve(matrix, vector))
+def shared_identity(frames: Sequence[Keyframe]) -> Array:
+    """Return the identity (K,) of one person seen in several frames, at least one."""
+    pull = np.sum([frame.information @ frame.identity for frame in frames], axis=0)
+    return np.asarray(np.linalg.solve(np.sum([frame.information for frame in frames], axis=0), pull))

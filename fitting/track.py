@@ -7,7 +7,7 @@ Per frame, from the state of the frame before:
  3. a solve for pose and expression of the points with the prediction as a prior inside it (`state_prior.py`), the
     identity held: its model is the person's own, whose mean is the person's neutral face;
  4. where asked for, the photometric steps under the same prior, with light and albedo carried along
-    (`photometric/stage.py`);
+    (`photometric/frame.py`);
  5. the posterior's covariance, for the next prediction.
 
 That is an iterated extended Kalman filter in information form: nothing is smoothed afterwards, so nothing lags but what
@@ -37,8 +37,7 @@ from .landmark_stage import MAX_AVERTED, inverse_positive_definite
 from .landmark_task import JawMatching, LandmarkTask, landmark_task
 from .landmarks import LandmarkConvention
 from .photometric.appearance import Appearance
-from .photometric.options import PhotometricOptions
-from .photometric.stage import refine_frame
+from .photometric.frame import FrameRefiner
 from .process_noise import Motion, process_variance
 from .state_prior import PoseAndShape, StatePrior
 
@@ -81,18 +80,7 @@ class Follower:
     model: MorphableModel
     noise: LandmarkNoise
     convention: LandmarkConvention
-    photometric: PhotometricOptions | None  # None: points alone
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What a frame alone said of a face, to second order about the state that was found with the frame before's help:
-    g' y + 1/2 y' H y, y being a step from there.
-    """
-
-    state: PoseAndShape  # expression alone
-    gradient: Array  # (6 + E,)
-    information: Array  # (6 + E, 6 + E)
+    photometric: FrameRefiner | None  # None: points alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +93,6 @@ class Observation:
     covariance: Array  # (6 + E, 6 + E)
     error: float  # RMS distance of the points relative to the face's size
     agreement: float  # of photo and rendering; 1 where that was not looked at
-    evidence: Evidence
 
 
 class Track:
@@ -116,7 +103,8 @@ class Track:
     ) -> None:
         """Begin with an identity (K,), which may be held, and a state of pose and expression."""
         self.number, self.shared = number, shared
-        self.identity, self.person = identity, personal_model(shared.model, identity)
+        self.identity = identity
+        self._become(personal_model(shared.model, identity))
         self.state, self.motion = state, Motion.still()
         self.covariance: Array | None = None
         self.appearance: Appearance | None = None
@@ -135,10 +123,10 @@ class Track:
         """
         started = time.perf_counter()
         expected = self.predicted(seconds)
-        prior = StatePrior(expected, self._information(seconds))
-        task = replace(self._task(landmarks), prior=prior)
+        task = correlated_task(self.shared, self.person, landmarks)
+        task = replace(task, prior=StatePrior(expected, self._information(seconds)))
         state, matching, held = expected, JawMatching(), None
-        for _ in range(SOLVES if self.shared.photometric is None else 1):
+        for _ in range(SOLVES if self.photometric is None else 1):
             matching = matching.again(task, state)
             problem = task.problem(expected.scale, matching.match)
             outcome = minimise(problem, state, GaussNewtonOptions(1, 1e-3), held=held)
@@ -146,9 +134,9 @@ class Track:
         timings["solve"] = timings.get("solve", 0.0) + time.perf_counter() - started
         assert isinstance(outcome.last, NormalEquations)
         information, agreement = outcome.last.matrix, 1.0
-        if self.shared.photometric is not None:
+        if self.photometric is not None:
             started = time.perf_counter()
-            found = refine_frame(frame, state, task, self.shared.photometric, self.appearance)
+            found = self.photometric.refine(frame, state, task, self.appearance)
             if found is not None:
                 state, self.appearance = found.pose, found.appearance
                 information, agreement = found.information, found.agreement
@@ -156,10 +144,8 @@ class Track:
         matched = task.problem(state.scale, matching.again(task, state).match).projected(state)
         size = state.scale * self.person.face_size
         error = float(np.sqrt(((matched - landmarks) ** 2).sum(axis=1).mean())) / size
-        # At the optimum the frame's own pull and the prior's are opposite.
-        alone = Evidence(state, -prior.equations(state)[1], information - prior.information)
         covariance = inverse_positive_definite(information)
-        return Observation(landmarks, state, matched, covariance, error, agreement, alone)
+        return Observation(landmarks, state, matched, covariance, error, agreement)
 
     def accept(self, seen: Observation, frame: Pixels, seconds: float) -> bool:
         """Go on from an observation; False where the face is lost."""
@@ -187,35 +173,32 @@ class Track:
         task = landmark_task(shared.model, seen.landmarks, shared.noise, shared.convention)
         try:
             if shared.photometric is not None:
-                found = refine_frame(frame, begin, task, shared.photometric, None)
-                return None if found is None else Keyframe(found.pose, found.information)
+                found = shared.photometric.refine(frame, begin, task, None)
+                return None if found is None else Keyframe.of_fit(found.pose, found.information, len(self.identity))
             matching = JawMatching().again(task, begin)
             problem = task.problem(begin.scale, matching.match)
             outcome = minimise(problem, begin, GaussNewtonOptions(SOLVES, 1e-3))
         except (DegenerateConfigurationError, np.linalg.LinAlgError):
             return None
         assert isinstance(outcome.last, NormalEquations)
-        return Keyframe(outcome.state, outcome.last.matrix)
+        return Keyframe.of_fit(outcome.state, outcome.last.matrix, len(self.identity))
 
     def learn(self, keyframe: Keyframe) -> None:
         """Take a keyframe in: the person's own model changes."""
         self.keyframes.append(keyframe)
-        self.identity = shared_identity(self.keyframes, self.shared.model.n_identity)
-        self.person = personal_model(self.shared.model, self.identity)
-        self.appearance = None  # its coefficients are those of the former mean's albedo
+        self.identity = shared_identity(self.keyframes)
+        self._become(personal_model(self.shared.model, self.identity))
+        self.appearance = None  # another shape may show another light: it is found anew
 
     def calibrate(self) -> None:
         """Let what is seen now count as the neutral expression."""
         neutral = self.person.vertices(None, self.state.coefficients)
-        self.person = replace(self.person, mean=neutral.astype(np.float32))
-        self.state = self.state._replace(coefficients=np.zeros(self.person.n_expression))
-        self.appearance, self.held = None, True
+        self._become(replace(self.person, mean=neutral.astype(np.float32)))
+        self.state, self.held = self.state._replace(coefficients=np.zeros(self.person.n_expression)), True
 
-    def _task(self, landmarks: Array) -> LandmarkTask:
-        noise = replace(self.shared.noise, sigma=CORRELATED * self.shared.noise.sigma)
-        return landmark_task(
-            self.person, landmarks, noise, self.shared.convention, expression_prior=EXPRESSION_PRIOR
-        )  # fmt: skip
+    def _become(self, person: MorphableModel) -> None:
+        self.person, whole = person, self.shared.photometric
+        self.photometric = None if whole is None else whole.personal(person)
 
     def _information(self, seconds: float) -> Array:
         """Return the inverse covariance (6 + E, 6 + E) of the prediction."""
@@ -235,6 +218,14 @@ class Track:
             mixed = (1.0 - SLOWLY) * self.template + SLOWLY * patch
             self.template = _standardised(mixed)
         return unlike
+
+
+def correlated_task(
+    shared: Follower, model: MorphableModel, landmarks: Array, identity_prior: float = 1.0
+) -> LandmarkTask:
+    """Return the task of points (68, 2) px in one frame of many, their noise being CORRELATED."""
+    noise = replace(shared.noise, sigma=CORRELATED * shared.noise.sigma)
+    return landmark_task(model, landmarks, noise, shared.convention, identity_prior, EXPRESSION_PRIOR)
 
 
 def personal_model(model: MorphableModel, identity: Array) -> MorphableModel:

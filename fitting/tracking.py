@@ -31,13 +31,14 @@ from .landmark_problem import POSE
 from .landmark_task import state_of
 from .options import STAGES, FitOptions
 from .parameters import FaceParameters
+from .photometric.frame import FrameRefiner
 from .photometric.options import PhotometricOptions
 from .pipeline import fit
 from .process_noise import FRAME
 from .results import FitResult
 from .status import FitStatus
 from .threads import single_threaded_blas
-from .track import Evidence, Follower, Observation, Track, camera_of, face_box
+from .track import Follower, Observation, Track, camera_of, face_box
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -92,7 +93,6 @@ class TrackedFace:
     result: FitResult
     seconds: float  # of the frame
     timings: dict[str, float]  # seconds by step: detect, landmarks, solve, photometric
-    evidence: Evidence | None = None  # what the frame alone said, for `clip.py`; None in a track's first frame
 
 
 class Tracker:
@@ -118,10 +118,10 @@ class Tracker:
 
             detector = DlibDetector(allow_cnn=False)
         self.detector = detector
-        photometric = self.options.refinement if self.options.photometric else None
+        photometric = FrameRefiner.of(self.model, self.options.refinement) if self.options.photometric else None
         self._beside = ThreadPoolExecutor(1) if self.options.background else None
         noise = LandmarkNoise(detector.landmark_sigma, detector.opening_correlation)
-        self._shared = Follower(self.model, noise, detector.landmark_convention, photometric)
+        self.shared = Follower(self.model, noise, detector.landmark_convention, photometric)
         self._identity = None
         if identity is not None:
             self._identity = checked_array("identity", identity, (self.model.n_identity,))
@@ -187,7 +187,7 @@ class Tracker:
             seen = track.observe(image, landmarks, passed, timings)
             if track.accept(seen, image, passed) and not self._overtaken(track):
                 self._consider(track, image, seen)
-                return TrackedFace(track.number, self._result(track, seen), now, timings, seen.evidence)
+                return TrackedFace(track.number, self._result(track, seen), now, timings)
         except (DegenerateConfigurationError, InvalidInputError, np.linalg.LinAlgError):
             pass  # no face is where it was followed to
         self._drop(track)
@@ -246,7 +246,7 @@ class Tracker:
         assert isinstance(result.camera, ScaledOrthographic)
         begin = state_of(FaceParameters(result.camera, np.zeros(0), result.expression))
         identity = result.identity if self._identity is None else self._identity
-        track = Track(self._counter, self._shared, identity, begin, held=self._identity is not None)
+        track = Track(self._counter, self.shared, identity, begin, held=self._identity is not None)
         self._counter += 1
         self._tracks.append(track)
         self._provenance = result.provenance
@@ -297,7 +297,7 @@ class Tracker:
             expression_std=deviation,
             lighting=None if appearance is None else appearance.light,
             landmarks=seen.landmarks,
-            landmark_sigma=self._shared.noise.sigma,
+            landmark_sigma=self.shared.noise.sigma,
             landmarks_fitted=seen.matched,
             landmarks_semantic=camera.project(person.landmark_positions(vertices))[:, :2],
             vertices=vertices,

@@ -1,6 +1,6 @@
 """The part of a model that the photometric stage looks at: its skin, ready to be posed and seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -78,3 +78,9 @@ def _openings(model: MorphableModel) -> NDArray[np.bool_]:
     landmarks = model.semantic_basis.mean
     points = np.concatenate([landmarks[group] for group in OPENINGS])
     return np.asarray(cKDTree(points).query(model.mean)[0] < OPENING_MARGIN)
+
+
+def personal_surface(surface: Surface, person: MorphableModel) -> Surface:
+    """Return the skin of a person's own model, which has no identity left; albedo is as for the whole model."""
+    basis = np.ascontiguousarray(surface.basis[:, :, surface.basis.shape[2] - person.n_expression :])
+    return replace(surface, model=person, mean=np.asarray(person.mean[surface.chosen], np.float64), basis=basis)
