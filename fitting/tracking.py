@@ -52,7 +52,7 @@ LOOK_AROUND = 30
 OVERLAP = 0.4
 """Intersection over union from which two boxes are the same face's."""
 
-_PHOTOMETRIC = PhotometricOptions(face_sizes=(50.0,), rounds=2)
+_PHOTOMETRIC = PhotometricOptions(face_sizes=(40.0,), rounds=2)
 
 
 @runtime_checkable
