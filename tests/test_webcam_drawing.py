@@ -79,7 +79,7 @@ def test_textured_shows_the_reflectance_of_the_fit_that_began_the_track_in_the_l
     surface.draw(canvas, later, View.TEXTURED)
     middle = canvas[100, 100].astype(int)
     assert abs(middle - [188, 39, 39]).max() <= 1, "0.5 and 0.02 in sRGB"
-    assert np.array_equal(surface.albedo(other), MODEL.albedo_mean[surface.indices])
+    assert np.array_equal(surface.albedo(other), MODEL.albedo_mean)
     surface.remember([other])
     assert not np.array_equal(surface.albedo(later), red), "who is gone is forgotten"
 
@@ -100,12 +100,19 @@ def test_a_result_without_a_mesh_draws_nothing() -> None:
     assert (_drawn(View.SHADED, empty) == 90).all()
 
 
-def test_only_the_face_region_of_a_model_is_drawn() -> None:
+def test_only_the_face_region_of_a_model_is_drawn_and_the_rest_hides_it() -> None:
     model = small_model()
-    surface = Surface(model)
-    assert model.regions["face"][surface.indices].all()
-    assert 0 < len(surface.triangles) < len(model.triangles)
-    np.testing.assert_array_equal(np.unique(surface.triangles), np.arange(len(surface.indices)))
+    surface, face = Surface(model), tracked_face(model, 0.0)
+    assert 0 < surface.chosen.sum() < len(model.triangles)
+    assert model.regions["face"][model.triangles[surface.chosen]].all()
+    seen = surface.seen(face, HEIGHT, WIDTH)
+    assert seen is not None
+    fragments, rows, columns = seen
+    whole = rasterize(face.result.camera, face.result.vertices, model.triangles, HEIGHT, WIDTH)
+    nearest = whole.triangle[rows, columns]
+    np.testing.assert_array_equal(fragments.triangle, np.where((nearest >= 0) & surface.chosen[nearest], nearest, -1))
+    shown = np.unique(fragments.triangle[fragments.covered])
+    np.testing.assert_array_equal(surface.seen_triangles(face, HEIGHT, WIDTH), model.triangles[shown])
 
 
 @pytest.mark.parametrize("view", list(View))

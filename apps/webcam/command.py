@@ -115,7 +115,9 @@ def webcam(
         stack.enter_context(_terminated_as_interrupted())
         options = TrackerOptions(faces=faces, photometric=photometric)
         again = partial(open_source, source, size=frame_size, say=lambda _: None) if whole_clip else None
-        tracker = stack.enter_context(_tracker(face_model, options, again, limit))
+        tracker = stack.enter_context(
+            _tracker(face_model, options, again, limit, (lambda _: None) if quiet else reporter.say)
+        )
         session = Session(
             Pipeline(frames, tracker, limit=limit, paced=not headless),
             Painter(face_model, view),
@@ -135,7 +137,11 @@ def webcam(
 
 
 def _tracker(
-    model: "MorphableModel", options: "TrackerOptions", again: "Callable[[], Source] | None", limit: int | None
+    model: "MorphableModel",
+    options: "TrackerOptions",
+    again: "Callable[[], Source] | None",
+    limit: int | None,
+    say: Callable[[str], None],
 ) -> "AbstractContextManager[Tracks]":
     """Return what finds the faces: frame by frame, or from a whole file that can be opened `again`."""
     if again is None:
@@ -144,7 +150,7 @@ def _tracker(
         return Tracker(model, options)
     from .whole_clip import find_all
 
-    return find_all(again, limit, model, options)
+    return find_all(again, limit, model, options, say)
 
 
 @dataclass(frozen=True)

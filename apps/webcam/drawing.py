@@ -1,6 +1,6 @@
 """The annotated picture: a frame with the fitted face over it, in software, in a few milliseconds.
 
-The face region of the mesh is rasterised in the part of the picture that it covers, once per pixel. Then
+The mesh is rasterised where its face region lies in the picture, once per pixel. A pixel that sees that region shows
 
     wire       a pixel within half a line's width of a triangle's edge takes the line's colour: its distances from the
                three edges are its barycentrics times the triangle's heights, b_i h_i, h_i = 2 area / |edge i| in px
@@ -13,6 +13,7 @@ H. Gouraud, Continuous shading of curved surfaces, IEEE Trans. Computers C-20, 1
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -91,17 +92,17 @@ class Painter:
 
 
 class Surface:
-    """The part of a model's mesh that is drawn over a face."""
+    """The part of a model's mesh that is drawn over a face; the rest of it hides what lies behind it."""
 
     def __init__(self, model: MorphableModel) -> None:
-        """Keep the face region, or all of a model that names none."""
+        """Choose the face region, or all of a model that names none."""
         chosen = [model.regions[name] for name in FACE if name in model.regions]
         inside = np.any(chosen, axis=0) if chosen else np.ones(model.n_vertices, bool)
-        triangles = model.triangles[inside[model.triangles].all(axis=1)]
-        self.indices, corners = np.unique(triangles, return_inverse=True)  # (n,) of the model's vertices
-        self.triangles = np.ascontiguousarray(corners.reshape(-1, 3), np.int32)  # (t, 3) of these
+        self.triangles = model.triangles  # (T, 3) all of them
+        self.chosen = inside[self.triangles].all(axis=1)  # (T,) those that are drawn
+        self._corners = np.unique(self.triangles[self.chosen])
         mean = model.albedo_mean
-        self._albedo = np.tile(CLAY, (len(self.indices), 1)) if mean is None else np.asarray(mean[self.indices], float)
+        self._albedo = np.tile(CLAY, (model.n_vertices, 1)) if mean is None else np.asarray(mean, np.float64)
         self._own: dict[int, Array] = {}  # by track
 
     def remember(self, faces: "Sequence[TrackedFace]") -> None:
@@ -109,55 +110,48 @@ class Surface:
         known = {face.track: self._own[face.track] for face in faces if face.track in self._own}
         for face in faces:
             if face.result.reflectance is not None:
-                known[face.track] = np.asarray(face.result.reflectance[self.indices], np.float64)
+                known[face.track] = face.result.reflectance
         self._own = known
 
     def albedo(self, face: "TrackedFace") -> Array:
-        """Return the linear reflectance (n, 3) of the vertices that are drawn."""
+        """Return the linear reflectance (N, 3) of the vertices."""
         return self._own.get(face.track, self._albedo)
 
-    def draw(self, canvas: Picture, face: "TrackedFace", view: View) -> None:
-        """Draw the surface of a face onto a picture."""
-        camera, all_vertices = face.result.camera, face.result.vertices
-        if camera is None or all_vertices is None:
-            return
-        vertices = all_vertices[self.indices]
-        projected = camera.project(vertices)[:, :2]
+    def seen(self, face: "TrackedFace", height: int, width: int) -> tuple[Fragments, slice, slice] | None:
+        """Return what of the surface a picture shows, and in which rows and columns; None where it shows nothing."""
+        camera, vertices = face.result.camera, face.result.vertices
+        if camera is None or vertices is None:
+            return None
+        projected = camera.project(vertices[self._corners])[:, :2]
         if not np.isfinite(projected).all():
-            return
-        height, width = canvas.shape[:2]
+            return None
         low = np.clip(np.floor(projected.min(axis=0)), 0, (width, height)).astype(int)
         high = np.clip(np.ceil(projected.max(axis=0)) + 1, 0, (width, height)).astype(int)
         if (high <= low).any():
+            return None
+        size = (high - low).tolist()
+        whole = rasterize(camera.zoomed(1.0, -low.astype(float)), vertices, self.triangles, size[1], size[0])
+        drawn = (whole.triangle >= 0) & self.chosen[whole.triangle]
+        fragments = replace(whole, triangle=np.where(drawn, whole.triangle, np.int32(-1)))
+        return fragments, slice(low[1], high[1]), slice(low[0], high[0])
+
+    def seen_triangles(self, face: "TrackedFace", height: int, width: int) -> NDArray[np.integer]:
+        """Return the triangles (t, 3) of the surface that a picture shows."""
+        seen = self.seen(face, height, width)
+        return self.triangles[:0] if seen is None else self.triangles[np.unique(seen[0].triangle[seen[0].covered])]
+
+    def draw(self, canvas: Picture, face: "TrackedFace", view: View) -> None:
+        """Draw the surface of a face onto a picture."""
+        seen = self.seen(face, *canvas.shape[:2])
+        camera, vertices = face.result.camera, face.result.vertices
+        if seen is None or camera is None or vertices is None:
             return
-        part = canvas[low[1] : high[1], low[0] : high[0]]
-        fragments = rasterize(camera.zoomed(1.0, -low.astype(float)), vertices, self.triangles, *part.shape[:2])
+        fragments, part = seen[0], canvas[seen[1:]]
         if view is View.WIRE:
-            self._draw_wire(part, fragments, projected)
-        else:
-            colours = self._colours(vertices, camera.rotation, face, view)
-            self._draw_colours(part, fragments, colours, OPACITY[view])
-
-    def _draw_wire(self, part: Picture, fragments: Fragments, projected: Array) -> None:
-        """Blend the edges of the triangles that are seen."""
-        a, b, c = (projected[self.triangles[:, k]] for k in range(3))
-        double = np.abs(_cross(b - a, c - a))
-        opposite = (c - b, a - c, b - a)  # the edges that the corners face
-        heights = [double / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-9) for edge in opposite]
-        pixels = np.flatnonzero(fragments.triangle >= 0)
-        triangle, weights = fragments.triangle.ravel()[pixels], fragments.barycentric.reshape(-1, 3)
-        distance = np.full(len(pixels), np.inf)
-        for k in range(3):
-            np.minimum(distance, weights[pixels, k] * heights[k][triangle], out=distance)
-        near = distance < 0.5 * LINE_WIDTH + 0.5
-        rows, columns = np.divmod(pixels[near], part.shape[1])
-        alpha = OPACITY[View.WIRE] * np.minimum(0.5 * LINE_WIDTH + 0.5 - distance[near], 1.0)[:, None]
-        part[rows, columns] = np.rint(part[rows, columns] * (1.0 - alpha) + np.array(ACCENT) * alpha)
-
-    def _draw_colours(self, part: Picture, fragments: Fragments, colours: Array, opacity: float) -> None:
-        """Blend interpolated colours of the vertices, (n, 3) 0-255."""
-        covered = fragments.covered
-        drawn = interpolate(fragments, self.triangles, colours)[covered]
+            _draw_wire(part, fragments, camera.project(vertices)[:, :2], self.triangles)
+            return
+        covered, opacity = fragments.covered, OPACITY[view]
+        drawn = interpolate(fragments, self.triangles, self._colours(vertices, camera.rotation, face, view))[covered]
         part[covered] = np.rint(part[covered] * (1.0 - opacity) + drawn * opacity)
 
     def _colours(self, vertices: Array, rotation: Array, face: "TrackedFace", view: View) -> Array:
@@ -170,6 +164,23 @@ class Surface:
         else:
             radiance = spherical_harmonics.shade(normals, self.albedo(face), face.result.lighting)
         return 255.0 * linear_to_srgb(radiance)
+
+
+def _draw_wire(part: Picture, fragments: Fragments, projected: Array, triangles: NDArray[np.integer]) -> None:
+    """Blend the edges of the triangles that are seen; projected (N, 2) px, of which only differences count."""
+    pixels = np.flatnonzero(fragments.triangle >= 0)
+    shown, triangle = np.unique(fragments.triangle.ravel()[pixels], return_inverse=True)
+    a, b, c = (projected[triangles[shown, k]] for k in range(3))
+    double = np.abs(_cross(b - a, c - a))
+    opposite = (c - b, a - c, b - a)  # the edges that the corners face
+    heights = [double / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-9) for edge in opposite]
+    weights, distance = fragments.barycentric.reshape(-1, 3), np.full(len(pixels), np.inf)
+    for k in range(3):
+        np.minimum(distance, weights[pixels, k] * heights[k][triangle], out=distance)
+    near = distance < 0.5 * LINE_WIDTH + 0.5
+    rows, columns = np.divmod(pixels[near], part.shape[1])
+    alpha = OPACITY[View.WIRE] * np.minimum(0.5 * LINE_WIDTH + 0.5 - distance[near], 1.0)[:, None]
+    part[rows, columns] = np.rint(part[rows, columns] * (1.0 - alpha) + np.array(ACCENT) * alpha)
 
 
 def _cross(a: Array, b: Array) -> Array:

@@ -75,7 +75,8 @@ def draw_bars(
     for k, (name, weight) in enumerate(weights):
         y = top + k * (lettering.line + bar + 2)
         number = f"{weight:.2f}"
-        lettering.write(canvas, name, left, y)
+        room = width - lettering.width(number) - lettering.line // 2
+        lettering.write(canvas, lettering.shortened(name, room), left, y)
         lettering.write(canvas, number, left + width - lettering.width(number), y)
         y += lettering.line
         _fill(canvas, left, y, width, bar, TRACK)

@@ -28,6 +28,15 @@ class Lettering:
         """Return how many px a line takes."""
         return self._coverage(text).shape[1]
 
+    def shortened(self, text: str, room: int) -> str:
+        """Return a line, cut in its middle where it would take more than `room` px."""
+        kept = len(text)
+        short = text
+        while kept > 2 and self.width(short) > room:
+            kept -= 1
+            short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+        return short
+
     def write(self, canvas: Picture, text: str, left: int, top: int, colour: Colour = WHITE) -> None:
         """Write a line onto a picture (H, W, 3), its upper left corner at (left, top) px; what lies outside is cut."""
         coverage = self._coverage(text)

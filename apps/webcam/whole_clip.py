@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import count, islice
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...fitting.clip import track_clip
+from ...fitting.clip import PASSES, track_clip
 from ...fitting.tracking import TrackedFace, TrackerOptions
 from ...models.morphable_model import MorphableModel
 from .sources import Source, SourceLostError
@@ -42,10 +42,21 @@ class Replay:
         """Change nothing."""
 
 
-def find_all(opened: Callable[[], Source], limit: int | None, model: MorphableModel, options: TrackerOptions) -> Replay:
-    """Go through a file, opened anew each time, and return the faces of its first `limit` frames."""
+def find_all(
+    opened: Callable[[], Source],
+    limit: int | None,
+    model: MorphableModel,
+    options: TrackerOptions,
+    say: Callable[[str], None],
+) -> Replay:
+    """Go through a file, opened anew each time, and return the faces of its first `limit` frames.
+
+    `say` is told each time: the whole of it takes a while.
+    """
+    rounds = count(1)
 
     def frames() -> Iterator[tuple[Pixels, float]]:
+        say(f"whole clip: going through the file, {next(rounds)} of {PASSES + 1}")
         # A file that breaks off has the frames that came; the run itself tells of it.
         with suppress(SourceLostError), closing(opened().frames(threading.Event())) as source:
             for frame in islice(source, limit):

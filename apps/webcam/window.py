@@ -124,15 +124,16 @@ class Window:
         picture, surface, view = tracked.frame.pixels, self._painter.surface, self._painter.view
         surface.remember(tracked.faces)
         for face in tracked.faces:
-            if face.result.camera is None or face.result.vertices is None:
+            camera, vertices = face.result.camera, face.result.vertices
+            if camera is None or vertices is None:
                 continue
             look: dict[str, Any] = {"shading": "sh"}
             if view is View.WIRE:
-                look = {"shading": "wire", "colours": np.tile(_EDGES, (len(surface.indices), 1))}
+                look = {"shading": "wire", "colours": np.tile(_EDGES, (len(vertices), 1))}
             elif view is View.TEXTURED:
                 look |= {"colours": surface.albedo(face), "lighting": face.result.lighting}
             picture = self._faces.draw_over(
-                picture, face.result.camera, face.result.vertices[surface.indices], surface.triangles,
+                picture, camera, vertices, surface.seen_triangles(face, *picture.shape[:2]),
                 opacity=OPACITY[view], **look,
             )  # fmt: skip
         canvas = picture.copy() if picture is tracked.frame.pixels else picture
