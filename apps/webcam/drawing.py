@@ -99,7 +99,7 @@ class Surface:
         chosen = [model.regions[name] for name in FACE if name in model.regions]
         inside = np.any(chosen, axis=0) if chosen else np.ones(model.n_vertices, bool)
         self.triangles = model.triangles  # (T, 3) all of them
-        self.chosen = inside[self.triangles].all(axis=1)  # (T,) those that are drawn
+        self.chosen = np.all(inside[self.triangles], axis=1)  # (T,) those that are drawn
         self._corners = np.unique(self.triangles[self.chosen])
         mean = model.albedo_mean
         self._albedo = np.tile(CLAY, (model.n_vertices, 1)) if mean is None else np.asarray(mean, np.float64)
