@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .fitting.animation import animate, separate_detail
+    from .fitting.clip import track_clip
     from .fitting.images import read_image
     from .fitting.options import FitOptions
     from .fitting.pipeline import fit, fit_faces, fit_landmarks
@@ -56,6 +57,7 @@ __all__ = [
     "render",
     "save",
     "separate_detail",
+    "track_clip",
 ]
 
 _LAYERS = ("models", "render", "fitting", "apps")
@@ -81,6 +83,7 @@ _HOMES = {
     "read_image": "fitting.images",
     "save": "fitting.result_files",
     "separate_detail": "fitting.animation",
+    "track_clip": "fitting.clip",
 }
 
 

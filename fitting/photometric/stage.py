@@ -42,7 +42,6 @@ from .refinement import DAMPING, LANDMARK_DEGREES, Refinement, Round
 from .surface import skin_surface
 
 Array = NDArray[np.float64]
-Floats = NDArray[np.floating]
 Pixels = NDArray[np.uint8]
 
 FINAL_COUNT = 5.0
