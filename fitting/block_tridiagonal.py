@@ -21,7 +21,7 @@ G. H. Golub, C. F. Van Loan, Matrix computations, 4th ed. 2013, section 4.5.1; b
 adjustment - a modern synthesis, 2000, section 6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,9 @@ Array = NDArray[np.float64]
 
 
 def solve_bordered(
-    diagonal: Sequence[Array],
-    upper: Sequence[Array],
-    border: Sequence[Array],
+    diagonal: Iterable[Array],
+    upper: Iterable[Array],
+    border: Iterable[Array],
     corner: Array,
     right: Sequence[Array],
     shared: Array,
@@ -41,28 +41,34 @@ def solve_bordered(
     """Return the blocks x_k and z of the module's text.
 
     diagonal: n blocks D_k (p_k, p_k). upper: n - 1 blocks U_k (p_k, p_{k+1}). border: n blocks B_k (p_k, m). corner
-    (m, m), m may be 0. right: n vectors r_k (p_k,). shared: s (m,). Raises numpy.linalg.LinAlgError where the matrix
-    is not positive definite.
+    (m, m), m may be 0. right: n vectors r_k (p_k,). shared: s (m,). What is not finite gives what is not finite, or the
+    error: numpy.linalg.LinAlgError where the matrix is not positive definite.
     """
     factors: list[Array] = []
     coupled: list[Array] = []
     solved: list[Array] = []
     schur = np.column_stack([corner, shared])
-    for k, block in enumerate(diagonal):
-        rest, sides = block, np.column_stack([border[k], right[k]])
-        if k:
+    above = iter(upper)
+    for block, edge, own in zip(diagonal, border, right, strict=True):
+        rest, sides = block, np.column_stack([edge, own])
+        if factors:
+            coupled.append(_divided(factors[-1], next(above)))
             rest, sides = block - coupled[-1].T @ coupled[-1], sides - coupled[-1].T @ solved[-1]
-        factor = cholesky(rest, lower=True)
-        factors.append(factor)
-        solved.append(solve_triangular(factor, sides, lower=True))
+        factors.append(cholesky(rest, lower=True, check_finite=False))
+        solved.append(_divided(factors[-1], sides))
         schur -= solved[-1][:, :-1].T @ solved[-1]
-        if k < len(upper):
-            coupled.append(solve_triangular(factor, upper[k], lower=True))
-    z = cho_solve((cholesky(schur[:, :-1], lower=True), True), schur[:, -1]) if len(corner) else np.zeros(0)
+    z = np.zeros(0)
+    if len(corner):
+        z = cho_solve((cholesky(schur[:, :-1], lower=True, check_finite=False), True), schur[:, -1], check_finite=False)
     blocks: list[Array] = []
     for k in range(len(factors) - 1, -1, -1):
         left = solved[k][:, -1] - solved[k][:, :-1] @ z
         if blocks:
             left = left - coupled[k] @ blocks[-1]
-        blocks.append(solve_triangular(factors[k], left, lower=True, trans="T"))
+        blocks.append(solve_triangular(factors[k], left, lower=True, trans="T", check_finite=False))
     return blocks[::-1], z
+
+
+def _divided(factor: Array, right: Array) -> Array:
+    """Return L^-1 times a right-hand side."""
+    return np.asarray(solve_triangular(factor, right, lower=True, check_finite=False))

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import rotated, whitened_jacobian, whitened_residual
+from ._kernels import whitened_jacobian, whitened_residual
 from .gauss_newton import NormalEquations
 from .state_prior import PoseAndShape, StatePrior
 
@@ -93,12 +93,8 @@ class LandmarkProblem:
 
     def retract(self, state: PoseAndShape, step: Array) -> PoseAndShape:
         """Return the state at `step` (6 + P,) from `state`; coefficients land exactly on bounds they reach."""
-        return PoseAndShape(
-            rotated(state.rotation, step[:3]),
-            state.translation + step[3:5],
-            state.scale * float(np.exp(step[5])),
-            np.clip(state.coefficients + step[POSE:], self.lower, self.upper),
-        )
+        moved = state.stepped(step)
+        return moved._replace(coefficients=np.clip(moved.coefficients, self.lower, self.upper))
 
     def robust(self, state: PoseAndShape, degrees: float) -> "LandmarkProblem":
         """Return the problem in which a point counts by how well it agrees with `state`.

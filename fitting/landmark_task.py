@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from ..models.morphable_model import MorphableModel
 from ..models.point_basis import PointBasis
-from ..render.cameras import ScaledOrthographic
 from .contour import FREE_MATCHINGS, ContourMatch, jumping, match_contour, on_outline
 from .landmark_noise import LandmarkNoise
 from .landmark_problem import LandmarkProblem
@@ -138,5 +137,5 @@ def state_of(parameters: FaceParameters) -> PoseAndShape:
 
 def parameters_of(state: PoseAndShape, split: int) -> FaceParameters:
     """Return a solver's state as parameters; the first `split` coefficients are identity's."""
-    camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
+    camera = state.camera
     return FaceParameters(camera, state.coefficients[:split].copy(), state.coefficients[split:].copy())

@@ -18,6 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..render.cameras import ScaledOrthographic
+from ._kernels import rotated
+
 Array = NDArray[np.float64]
 
 
@@ -29,6 +32,29 @@ class PoseAndShape(NamedTuple):
     scale: float  # px/mm
     coefficients: Array  # (P,) identity, then expression
 
+    @property
+    def camera(self) -> ScaledOrthographic:
+        """The camera of the pose."""
+        return ScaledOrthographic(self.rotation, self.translation, self.scale)
+
+    def stepped(self, step: Array) -> "PoseAndShape":
+        """Return the state at `step` (6 + P,) from this one."""
+        return PoseAndShape(
+            rotated(self.rotation, step[:3]),
+            self.translation + step[3:5],
+            self.scale * float(np.exp(step[5])),
+            self.coefficients + step[6:],
+        )
+
+    def step_to(self, other: "PoseAndShape") -> Array:
+        """Return the step (6 + P,) that leads to another state: the inverse of `stepped`."""
+        return np.concatenate([
+            rotation_vector(other.rotation @ self.rotation.T),
+            other.translation - self.translation,
+            [np.log(other.scale / self.scale)],
+            other.coefficients - self.coefficients,
+        ])  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class StatePrior:
@@ -39,13 +65,7 @@ class StatePrior:
 
     def difference(self, state: PoseAndShape) -> Array:
         """Return d (6 + P,): the step that leads from the mean to `state`."""
-        mean = self.mean
-        return np.concatenate([
-            rotation_vector(state.rotation @ mean.rotation.T),
-            state.translation - mean.translation,
-            [np.log(state.scale / mean.scale)],
-            state.coefficients - mean.coefficients,
-        ])  # fmt: skip
+        return self.mean.step_to(state)
 
     def energy(self, state: PoseAndShape) -> float:
         """Return E in nats."""

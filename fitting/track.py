@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.errors import InvalidInputError
 from ..models.morphable_model import MorphableModel
-from ..render.cameras import ScaledOrthographic
 from .gauss_newton import GaussNewtonOptions, NormalEquations, minimise
 from .gold_standard import DegenerateConfigurationError
 from .keyframes import Keyframe, is_new, shared_identity
@@ -38,7 +38,7 @@ from .landmark_task import JawMatching, LandmarkTask, landmark_task
 from .landmarks import LandmarkConvention
 from .photometric.appearance import Appearance
 from .photometric.frame import FrameRefiner
-from .process_noise import Motion, process_variance
+from .process_noise import FRAME, Motion, ProcessNoise
 from .state_prior import PoseAndShape, StatePrior
 
 Array = NDArray[np.float64]
@@ -74,7 +74,7 @@ PATCH, SLOWLY = 32, 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Follower:
+class TrackingSetup:
     """What all tracks of a tracker share."""
 
     model: MorphableModel
@@ -99,13 +99,14 @@ class Track:
     """A person, and where the last frame left them."""
 
     def __init__(
-        self, number: int, shared: Follower, identity: Array, state: PoseAndShape, *, held: bool = False
+        self, number: int, shared: TrackingSetup, identity: Array, state: PoseAndShape, *, held: bool = False
     ) -> None:
         """Begin with an identity (K,), which may be held, and a state of pose and expression."""
         self.number, self.shared = number, shared
         self.identity = identity
         self._become(personal_model(shared.model, identity))
         self.state, self.motion = state, Motion.still()
+        self.noise = ProcessNoise.usual(shared.model)
         self.covariance: Array | None = None
         self.appearance: Appearance | None = None
         self.keyframes: list[Keyframe] = []
@@ -122,18 +123,9 @@ class Track:
         Adds the seconds of its steps to `timings`.
         """
         started = time.perf_counter()
-        expected = self.predicted(seconds)
-        task = correlated_task(self.shared, self.person, landmarks)
-        task = replace(task, prior=StatePrior(expected, self._information(seconds)))
-        state, matching, held = expected, JawMatching(), None
-        for _ in range(SOLVES if self.photometric is None else 1):
-            matching = matching.again(task, state)
-            problem = task.problem(expected.scale, matching.match)
-            outcome = minimise(problem, state, GaussNewtonOptions(1, 1e-3), held=held)
-            state, held = outcome.state, outcome.held
+        task, state, matching, information = self._from_points(landmarks, seconds)
         timings["solve"] = timings.get("solve", 0.0) + time.perf_counter() - started
-        assert isinstance(outcome.last, NormalEquations)
-        information, agreement = outcome.last.matrix, 1.0
+        agreement = 1.0
         if self.photometric is not None:
             started = time.perf_counter()
             found = self.photometric.refine(frame, state, task, self.appearance)
@@ -146,6 +138,42 @@ class Track:
         error = float(np.sqrt(((matched - landmarks) ** 2).sum(axis=1).mean())) / size
         covariance = inverse_positive_definite(information)
         return Observation(landmarks, state, matched, covariance, error, agreement)
+
+    def _from_points(self, landmarks: Array, seconds: float) -> tuple[LandmarkTask, PoseAndShape, JawMatching, Array]:
+        """Solve for a frame's points, again where the face turns out to move more than it is used to.
+
+        Return the task with the prior, the state, the jaw's matching and the information (6 + E, 6 + E).
+        """
+        expected, noise = self.predicted(seconds), self.noise.calmer()
+        task = correlated_task(self.shared, self.person, landmarks)
+        state, matching, held = expected, JawMatching(), None
+        for _ in range(2):
+            spread = self._predicted_covariance(seconds, noise)
+            prior = StatePrior(expected, inverse_positive_definite(spread))
+            task = replace(task, prior=prior)
+            for _ in range(SOLVES if self.photometric is None else 1):
+                matching = matching.again(task, state)
+                problem = task.problem(expected.scale, matching.match)
+                outcome = minimise(problem, state, GaussNewtonOptions(1, 1e-3), held=held)
+                state, held = outcome.state, outcome.held
+            assert isinstance(outcome.last, NormalEquations)
+            information = outcome.last.matrix
+            gained = spread - inverse_positive_definite(information)
+            raised = noise.after(prior.difference(state), np.maximum(gained.diagonal(), 1e-12))
+            if self.covariance is None or raised is None:
+                break
+            noise = raised
+        self.noise = noise
+        return task, state, matching, information
+
+    def settled(self, frame: Pixels, landmarks: Array, timings: dict[str, float]) -> Observation | None:
+        """Return what the first frame says of a person who is known, now without motion; None where it is no face."""
+        try:
+            seen = self.observe(frame, landmarks, FRAME, timings)
+        except (DegenerateConfigurationError, InvalidInputError, np.linalg.LinAlgError):
+            return None
+        accepted, self.motion = self.accept(seen, frame, FRAME), Motion.still()
+        return seen if accepted else None
 
     def accept(self, seen: Observation, frame: Pixels, seconds: float) -> bool:
         """Go on from an observation; False where the face is lost."""
@@ -200,13 +228,11 @@ class Track:
         self.person, whole = person, self.shared.photometric
         self.photometric = None if whole is None else whole.personal(person)
 
-    def _information(self, seconds: float) -> Array:
-        """Return the inverse covariance (6 + E, 6 + E) of the prediction."""
-        size = POSE + self.person.n_expression
+    def _predicted_covariance(self, seconds: float, noise: ProcessNoise) -> Array:
+        """Return the covariance (6 + E, 6 + E) of the prediction."""
         if self.covariance is None:
-            return 1e-6 * np.eye(size)
-        variance = process_variance(self.person, self.state.scale, seconds)
-        return inverse_positive_definite(self.covariance + np.diag(variance))
+            return 1e6 * np.eye(POSE + self.person.n_expression)
+        return self.covariance + np.diag(noise.variance(self.state.scale * self.person.face_size, seconds))
 
     def _unlike(self, frame: Pixels, state: PoseAndShape) -> bool:
         """Whether the face's patch is unlike the template, which then takes a little of it."""
@@ -221,7 +247,7 @@ class Track:
 
 
 def correlated_task(
-    shared: Follower, model: MorphableModel, landmarks: Array, identity_prior: float = 1.0
+    shared: TrackingSetup, model: MorphableModel, landmarks: Array, identity_prior: float = 1.0
 ) -> LandmarkTask:
     """Return the task of points (68, 2) px in one frame of many, their noise being CORRELATED."""
     noise = replace(shared.noise, sigma=CORRELATED * shared.noise.sigma)
@@ -239,11 +265,6 @@ def face_box(state: PoseAndShape, face_size: float) -> Array:
     middle = state.scale * face_size * state.rotation[:2] @ np.array(BOX_CENTRE) + state.translation
     half = 0.5 * BOX_SIDE * state.scale * face_size
     return np.concatenate([middle - half, middle + half])
-
-
-def camera_of(state: PoseAndShape) -> ScaledOrthographic:
-    """Return the camera of a state."""
-    return ScaledOrthographic(state.rotation, state.translation, state.scale)
 
 
 def _patch(frame: Pixels, state: PoseAndShape, face_size: float) -> NDArray[np.float32]:

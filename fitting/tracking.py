@@ -38,7 +38,7 @@ from .process_noise import FRAME
 from .results import FitResult
 from .status import FitStatus
 from .threads import single_threaded_blas
-from .track import Follower, Observation, Track, camera_of, face_box
+from .track import Observation, Track, TrackingSetup, face_box
 
 Array = NDArray[np.float64]
 Pixels = NDArray[np.uint8]
@@ -49,6 +49,9 @@ DETECT_EVERY = 5
 LOOK_AROUND = 30
 """Frames between two runs of the detector while fewer faces are followed than asked for."""
 
+SEARCH = 60
+"""Frames for which somebody who was lost is looked for as often as if nobody were there."""
+
 OVERLAP = 0.4
 """Intersection over union from which two boxes are the same face's."""
 
@@ -56,8 +59,8 @@ _PHOTOMETRIC = PhotometricOptions(face_sizes=(40.0,), rounds=2)
 
 
 @runtime_checkable
-class FaceFollower(Protocol):
-    """A detector that finds the points of a face whose place is known in little time."""
+class FaceFollower(FaceDetector, Protocol):
+    """A detector that also finds the points of a face whose place is known in little time."""
 
     def follow(self, image: Pixels, box: ArrayLike) -> Array:
         """Return the points (68, 2) px of the face in a box (4,) px."""
@@ -93,6 +96,7 @@ class TrackedFace:
     result: FitResult
     seconds: float  # of the frame
     timings: dict[str, float]  # seconds by step: detect, landmarks, solve, photometric
+    doubtful: bool = False  # whether the frame no longer looks like the face; the second in a row ends the track
 
 
 class Tracker:
@@ -102,7 +106,7 @@ class Tracker:
         self,
         model: MorphableModel | None = None,
         options: TrackerOptions | None = None,
-        detector: FaceDetector | None = None,
+        detector: FaceFollower | None = None,
         identity: ArrayLike | None = None,
     ) -> None:
         """Follow faces with a model, the embedded default if None, and a detector, dlib's without its CNN if None.
@@ -117,16 +121,18 @@ class Tracker:
             from .dlib_detector import DlibDetector
 
             detector = DlibDetector(allow_cnn=False)
+        if not isinstance(detector, FaceFollower):
+            raise InvalidInputError(f"detector: expected one that can follow a face, got {type(detector).__name__}")
         self.detector = detector
         photometric = FrameRefiner.of(self.model, self.options.refinement) if self.options.photometric else None
         self._beside = ThreadPoolExecutor(1) if self.options.background else None
         noise = LandmarkNoise(detector.landmark_sigma, detector.opening_correlation)
-        self.shared = Follower(self.model, noise, detector.landmark_convention, photometric)
+        self.setup = TrackingSetup(self.model, noise, detector.landmark_convention, photometric)
         self._identity = None
         if identity is not None:
             self._identity = checked_array("identity", identity, (self.model.n_identity,))
         self._provenance: dict[str, Any] = {}
-        self._counter = 0
+        self._counter, self._closed = 0, False
         self.reset()
 
     def __enter__(self) -> Self:
@@ -140,6 +146,7 @@ class Tracker:
     def close(self) -> None:
         """End its thread; nothing is tracked any more."""
         self.reset()
+        self._closed = True
         if self._beside is not None:
             self._beside.shutdown(wait=True, cancel_futures=True)
 
@@ -148,7 +155,7 @@ class Tracker:
         self._tracks: list[Track] = []
         self._pending: dict[int, Future[Keyframe | None]] = {}
         self._last: float | None = None
-        self._frames, self._looked = 0, -LOOK_AROUND
+        self._frames, self._look_at, self._search_until = 0, 0, 0
 
     def calibrate_neutral(self) -> None:
         """Let what is seen of everybody now count as their neutral expression from now on."""
@@ -161,6 +168,8 @@ class Tracker:
         seconds: its presentation time, which grows; None: 1/30 s after the last one's. Raises InvalidInputError for
         another kind of image, and for a time that is no number or not later than the last one's.
         """
+        if self._closed:
+            raise InvalidInputError("track: expected a tracker that is open, got one that was closed")
         image, now = checked_image(np.asarray(frame)), self._time(seconds)
         passed = FRAME if self._last is None else now - self._last
         self._last = now
@@ -187,7 +196,7 @@ class Tracker:
             seen = track.observe(image, landmarks, passed, timings)
             if track.accept(seen, image, passed) and not self._overtaken(track):
                 self._consider(track, image, seen)
-                return TrackedFace(track.number, self._result(track, seen), now, timings)
+                return TrackedFace(track.number, self._result(track, seen), now, timings, track.doubts > 0)
         except (DegenerateConfigurationError, InvalidInputError, np.linalg.LinAlgError):
             pass  # no face is where it was followed to
         self._drop(track)
@@ -196,10 +205,7 @@ class Tracker:
     def _points(self, track: Track, image: Pixels, passed: float, timings: dict[str, float]) -> Array:
         started = time.perf_counter()
         box = face_box(track.predicted(passed), track.person.face_size)
-        follow = self.detector.follow if isinstance(self.detector, FaceFollower) else None
-        if follow is None:
-            raise InvalidInputError(f"detector: expected one that can follow a face, got {self.detector.name}")
-        points = follow(image, box)
+        points = self.detector.follow(image, box)
         timings["landmarks"] = time.perf_counter() - started
         return points
 
@@ -213,10 +219,8 @@ class Tracker:
 
     def _detected(self, image: Pixels, now: float) -> list[TrackedFace]:
         """Return new faces, where it is time to look for some."""
-        since = self._frames - self._looked
-        if len(self._tracks) >= self.options.faces or since < (LOOK_AROUND if self._tracks else DETECT_EVERY):
+        if len(self._tracks) >= self.options.faces or self._frames < self._look_at:
             return []
-        self._looked = self._frames
         started = time.perf_counter()
         detections = self.detector.detect(image)
         timings = {"detect": time.perf_counter() - started}
@@ -228,6 +232,8 @@ class Tracker:
         for detection in free[: self.options.faces - len(self._tracks)]:
             if (face := self._begun(detection, image, now, timings)) is not None:
                 faces.append(face)
+        calm = self._tracks and self._frames >= self._search_until
+        self._look_at = self._frames + (LOOK_AROUND if calm else DETECT_EVERY)
         return faces
 
     def _begun(self, detection: Detection, image: Pixels, now: float, timings: dict[str, float]) -> TrackedFace | None:
@@ -246,15 +252,16 @@ class Tracker:
         assert isinstance(result.camera, ScaledOrthographic)
         begin = state_of(FaceParameters(result.camera, np.zeros(0), result.expression))
         identity = result.identity if self._identity is None else self._identity
-        track = Track(self._counter, self.shared, identity, begin, held=self._identity is not None)
-        self._counter += 1
-        self._tracks.append(track)
+        track = Track(self._counter, self.setup, identity, begin, held=self._identity is not None)
         self._provenance = result.provenance
         timings = timings | {"solve": time.perf_counter() - started}
         if self._identity is not None:  # the photo's own fit has another
-            seen = track.observe(image, detection.landmarks, FRAME, timings)
-            track.accept(seen, image, FRAME)
+            seen = track.settled(image, detection.landmarks, timings)
+            if seen is None:
+                return None
             result = self._result(track, seen)
+        self._counter += 1
+        self._tracks.append(track)
         result = replace(result, face_index=track.number, box=detection.box, detector=detection.detector)
         return TrackedFace(track.number, result, now, timings)
 
@@ -281,11 +288,11 @@ class Tracker:
     def _drop(self, track: Track) -> None:
         self._tracks.remove(track)
         self._pending.pop(track.number, None)
-        self._looked = self._frames - DETECT_EVERY  # look for it at once
+        self._look_at, self._search_until = self._frames, self._frames + SEARCH
 
     def _result(self, track: Track, seen: Observation) -> FitResult:
         state, person = seen.state, track.person
-        camera, vertices = camera_of(state), person.vertices(None, state.coefficients)
+        camera, vertices = state.camera, person.vertices(None, state.coefficients)
         deviation = np.sqrt(np.maximum(seen.covariance.diagonal()[POSE:], 0.0))
         appearance = track.appearance
         return FitResult(
@@ -297,7 +304,7 @@ class Tracker:
             expression_std=deviation,
             lighting=None if appearance is None else appearance.light,
             landmarks=seen.landmarks,
-            landmark_sigma=self.shared.noise.sigma,
+            landmark_sigma=self.setup.noise.sigma,
             landmarks_fitted=seen.matched,
             landmarks_semantic=camera.project(person.landmark_positions(vertices))[:, :2],
             vertices=vertices,

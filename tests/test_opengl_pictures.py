@@ -277,6 +277,19 @@ def test_lines_are_as_wide_as_asked_and_hide_what_is_behind(flat):
         assert alpha[14, 16] == 0.0, "the square behind is hidden"
 
 
+def test_an_occluder_hides_and_is_not_drawn(gl):
+    vertices, triangles, _ = quad(30.0)
+    vertices = np.vstack([vertices, vertices * 0.4 + [0.0, 0.0, 5.0]])  # a smaller square in front
+    camera = ScaledOrthographic(FRONTAL, np.array([20.0, 20.0]), 1.0)
+    whole = gl.draw(camera, vertices, triangles, 40, 40)
+    towards = np.tile([0.0, 0.0, 1.0], (8, 1))
+    picture = gl.draw(camera, vertices, triangles, 40, 40, occluder=triangles + 4, normals=towards)
+    assert (picture[15:25, 15:25, 3] == 0).all()
+    around = np.ones((40, 40), bool)
+    around[12:28, 12:28] = False
+    np.testing.assert_array_equal(picture[around], whole[around])
+
+
 def test_points_are_discs_where_the_vertices_are(flat):
     vertices, triangles, _ = quad(20.0)
     hidden = np.array([[2.0, -1.0, -5.0]])

@@ -14,7 +14,7 @@ from facefit.apps.evaluate.lids import true_closure
 from facefit.fitting.clip import track_clip
 from facefit.fitting.dlib_detector import LANDMARK_SIGMA, OPENING_CORRELATION, DlibDetector
 from facefit.fitting.keyframes import MOST, SPREAD, Keyframe, is_new, shared_identity
-from facefit.fitting.process_noise import FRAME, Motion, process_variance
+from facefit.fitting.process_noise import FRAME, Motion, ProcessNoise
 from facefit.fitting.state_prior import PoseAndShape
 from facefit.fitting.track import face_box, personal_model
 from facefit.fitting.tracking import TrackedFace
@@ -181,6 +181,23 @@ def jaw_and_smile(clip: Clip, model: MorphableModel, faces: Sequence[TrackedFace
 
 def test_jaw_and_smile_follow(clip, model, tracked):
     assert min(jaw_and_smile(clip, model, tracked)) >= 0.88
+
+
+def test_a_head_that_moves_six_times_as_fast_is_followed(clip, model, detector):
+    shown = slice(0, FRAMES, 6)
+    frames, truth, size = clip.frames[shown], clip.truth["landmarks"][shown], clip.size[shown]
+
+    def error(faces: Sequence[Sequence[TrackedFace]]) -> float:
+        apart = semantic([found[0] for found in faces]) - truth
+        return float((np.linalg.norm(apart - apart.mean(axis=0), axis=2) / size[:, None]).mean())
+
+    errors = []
+    for seconds in (FRAME, 6.0 * FRAME):  # as if it were so fast, and at the pace that it has
+        with quick(model, detector) as tracker:
+            errors.append(error([tracker.track(frame, k * seconds) for k, frame in enumerate(frames)]))
+    assert errors[0] < 1.2 * errors[1]
+    timed = [(frame, k * FRAME) for k, frame in enumerate(frames)]
+    assert error(list(track_clip(lambda: timed, model, TrackerOptions(photometric=False), detector))) < 1.2 * errors[1]
 
 
 def test_points_alone_follow_too(clip, model, detector, per_frame):
@@ -393,11 +410,29 @@ def test_motion_goes_on_damped():
 
 
 def test_uncertainty_grows_with_time_but_not_for_ever(model):
-    one, two = process_variance(model, 2.0, FRAME), process_variance(model, 2.0, 2.0 * FRAME)
+    noise = ProcessNoise.usual(model)
+    one, two = noise.variance(200.0, FRAME), noise.variance(200.0, 2.0 * FRAME)
     np.testing.assert_allclose(two, 2.0 * one)
-    np.testing.assert_array_equal(process_variance(model, 2.0, 100.0), process_variance(model, 2.0, 0.5))
-    blink, jaw = (6 + model.expression_names.index(name) for name in ("eyeBlinkLeft", "jawForward"))
-    assert one[blink] > one[jaw] > 0.0
+    np.testing.assert_array_equal(noise.variance(200.0, 100.0), noise.variance(200.0, 0.5))
+    np.testing.assert_allclose(noise.variance(400.0, FRAME)[3:5], 4.0 * one[3:5])
+    blink, jaw = (6 + model.expression_names.index(name) for name in ("eyeBlinkLeft", "jawOpen"))
+    assert one[blink] > one[jaw] > one[6 + model.expression_names.index("browDownLeft")] > 0.0
+
+
+def test_a_block_that_moves_more_than_expected_becomes_restless_and_calms_down(model):
+    noise, expected = ProcessNoise.usual(model), np.full(6 + model.n_expression, 2.0)
+    assert noise.after(np.sqrt(expected), expected) is None
+    step = np.sqrt(expected)
+    step[:3] *= 3.0
+    raised = noise.after(step, expected)
+    before, after = noise.variance(200.0, FRAME), raised.variance(200.0, FRAME)
+    np.testing.assert_allclose(after[:3], 9.0 * before[:3])
+    np.testing.assert_array_equal(after[3:], before[3:])
+    step[:3] *= 1e6
+    assert (noise.after(step, expected).variance(200.0, FRAME)[:3] <= 101.0 * before[:3]).all()
+    for _ in range(40):
+        raised = raised.calmer()
+    np.testing.assert_allclose(raised.variance(200.0, FRAME), before, rtol=1e-3)
 
 
 def test_frames_are_kept_that_show_the_face_turned():

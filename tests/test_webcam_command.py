@@ -92,6 +92,7 @@ def test_a_whole_clip_at_once_has_the_same_frames_and_trembles_less(clip: Path, 
         done = run(clip, "--headless", "--no-photometric", "--limit", 60, "--parameters", table, *options)
         assert done.status == 0
         assert done.err.count("whole clip: going through the file") == (4 if options else 0)
+        assert done.err.count("whole clip: fitted in") == len(options)
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         frames[name] = [(row["frame"], row["seconds"]) for row in rows]

@@ -111,8 +111,12 @@ def test_only_the_face_region_of_a_model_is_drawn_and_the_rest_hides_it() -> Non
     whole = rasterize(face.result.camera, face.result.vertices, model.triangles, HEIGHT, WIDTH)
     nearest = whole.triangle[rows, columns]
     np.testing.assert_array_equal(fragments.triangle, np.where((nearest >= 0) & surface.chosen[nearest], nearest, -1))
-    shown = np.unique(fragments.triangle[fragments.covered])
-    np.testing.assert_array_equal(surface.seen_triangles(face, HEIGHT, WIDTH), model.triangles[shown])
+
+
+def test_a_model_whose_regions_name_no_face_is_drawn_whole() -> None:
+    model = small_model()
+    for regions in ({}, {"eyes": model.regions["face"]}, {"face": np.zeros(model.n_vertices, bool)}):
+        assert Surface(dataclasses.replace(model, regions=regions)).chosen.all()
 
 
 @pytest.mark.parametrize("view", list(View))

@@ -1,6 +1,7 @@
 """A run as a whole: what is shown, written and said, and that every sink is closed however it ends."""
 
 import dataclasses
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from webcam_stubs import StubReporter, StubSink, StubSource, StubTracker, frame,
 from facefit.apps.webcam import session as session_module
 from facefit.apps.webcam.drawing import Painter
 from facefit.apps.webcam.figures import Percentiles, Smoothed
+from facefit.apps.webcam.interruptions import Interruptions
 from facefit.apps.webcam.pipeline import Pipeline, PipelineError, Tracked
 from facefit.apps.webcam.session import Session
 from facefit.apps.webcam.sources import SourceLostError
@@ -198,3 +200,19 @@ def test_a_smoothed_value_starts_at_the_first_and_forgets() -> None:
     assert mean.value == 4.0
     mean.add(0.0)
     assert mean.value == 2.0
+
+
+def test_a_signal_waits_for_the_end_of_a_frame_and_a_second_one_does_not() -> None:
+    reached = []
+
+    def frame_of(interruptions: Interruptions, number: signal.Signals) -> None:
+        with interruptions.held_back():
+            signal.raise_signal(number)
+            reached.append(number)
+
+    with Interruptions().installed() as interruptions:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with pytest.raises(KeyboardInterrupt):
+                frame_of(interruptions, number)
+    assert reached == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -4,10 +4,8 @@ Exit statuses: 0 the run ended as it should; 3 there was no face in all of it, o
 wrong, or a file could not be written; 130 interrupted, with every file complete.
 """
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -96,6 +94,7 @@ def webcam(
     from ...fitting.tracking import TrackerOptions
     from ...models.store import load_model
     from .drawing import Painter
+    from .interruptions import Interruptions
     from .pipeline import Pipeline
     from .progress import ConsoleReporter, Reporter
     from .session import Session
@@ -112,7 +111,7 @@ def webcam(
             total = min((n for n in (frames.expected, limit) if n is not None), default=None)
             reporter = stack.enter_context(ConsoleReporter(reporter.console, total))
         stack.enter_context(single_threaded_blas())
-        stack.enter_context(_terminated_as_interrupted())
+        interruptions = stack.enter_context(Interruptions().installed())
         options = TrackerOptions(faces=faces, photometric=photometric)
         again = partial(open_source, source, size=frame_size, say=lambda _: None) if whole_clip else None
         tracker = stack.enter_context(
@@ -131,6 +130,7 @@ def webcam(
             ),
             reporter,
             screen,
+            interruptions,
         )
         summary = session.run()
     _conclude(summary, frames, reporter, quiet=quiet)
@@ -148,9 +148,9 @@ def _tracker(
         from ...fitting.tracking import Tracker
 
         return Tracker(model, options)
-    from .whole_clip import find_all
+    from .whole_clip import WholeClip
 
-    return find_all(again, limit, model, options, say)
+    return WholeClip(again, limit, model, options, say)
 
 
 @dataclass(frozen=True)
@@ -160,19 +160,6 @@ class Files:
     record: Path | None
     parameters: Path | None
     glb: Path | None
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end a run as the keyboard's interrupt does, with every file complete."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

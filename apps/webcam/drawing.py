@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-FACE = ("face", "eyes", "sockets", "mouth", "teeth")  # regions that are drawn, where the model names them
+INSIDE = ("eyes", "sockets", "mouth", "teeth")  # regions that are drawn with the face, where the model names them
 OPACITY = {View.WIRE: 0.75, View.SHADED: 0.85, View.TEXTURED: 1.0}
 LINE_WIDTH = 0.7  # px, of the wire
 MARGIN = 8  # px around text
@@ -96,10 +96,13 @@ class Surface:
 
     def __init__(self, model: MorphableModel) -> None:
         """Choose the face region, or all of a model that names none."""
-        chosen = [model.regions[name] for name in FACE if name in model.regions]
-        inside = np.any(chosen, axis=0) if chosen else np.ones(model.n_vertices, bool)
+        everywhere = np.ones(model.n_vertices, bool)
+        inside = model.regions.get("face", everywhere).copy()
+        for name in INSIDE:
+            inside |= model.regions.get(name, ~everywhere)
         self.triangles = model.triangles  # (T, 3) all of them
-        self.chosen = np.all(inside[self.triangles], axis=1)  # (T,) those that are drawn
+        chosen = np.all(inside[self.triangles], axis=1)
+        self.chosen = chosen if chosen.any() else np.ones(len(self.triangles), bool)  # (T,) those that are drawn
         self._corners = np.unique(self.triangles[self.chosen])
         mean = model.albedo_mean
         self._albedo = np.tile(CLAY, (model.n_vertices, 1)) if mean is None else np.asarray(mean, np.float64)
@@ -134,11 +137,6 @@ class Surface:
         drawn = (whole.triangle >= 0) & self.chosen[whole.triangle]
         fragments = replace(whole, triangle=np.where(drawn, whole.triangle, np.int32(-1)))
         return fragments, slice(low[1], high[1]), slice(low[0], high[0])
-
-    def seen_triangles(self, face: "TrackedFace", height: int, width: int) -> NDArray[np.integer]:
-        """Return the triangles (t, 3) of the surface that a picture shows."""
-        seen = self.seen(face, height, width)
-        return self.triangles[:0] if seen is None else self.triangles[np.unique(seen[0].triangle[seen[0].covered])]
 
     def draw(self, canvas: Picture, face: "TrackedFace", view: View) -> None:
         """Draw the surface of a face onto a picture."""

@@ -1,6 +1,6 @@
 """One run: what comes out of the pipeline is shown, written and sent, until the source, the limit or a person ends it.
 
-Runs in the main thread. However a run ends, every sink is closed, so that its files are whole.
+Runs in the main thread. However a run ends, it ends between two frames, and every sink is closed: files are whole.
 """
 
 import time
@@ -12,6 +12,7 @@ from ...models.errors import FacefitError
 from .drawing import Painter
 from .figures import Percentiles, Smoothed
 from .hud import Figures
+from .interruptions import Interruptions
 from .pipeline import Pipeline, Tracked
 from .progress import Reporter
 from .sinks import Sink
@@ -68,8 +69,10 @@ class Session:
         sinks: Sequence[Sink],
         reporter: Reporter,
         screen: Callable[["Session"], Screen] | None = None,
+        interruptions: Interruptions | None = None,
     ) -> None:
         """`screen` makes what shows the run, if anything does, when it starts; it may use the session's methods."""
+        self._interruptions = interruptions or Interruptions()
         self.pipeline, self.painter, self.reporter = pipeline, painter, reporter
         self._sinks = list(sinks)
         self._make_screen = screen
@@ -117,7 +120,8 @@ class Session:
         while not self.pipeline.ended:
             tracked = self.pipeline.take(None if self._screen is None else POLL)
             if tracked is not None:
-                self._show(tracked)
+                with self._interruptions.held_back():
+                    self._show(tracked)
             if self._screen is not None and not self._screen.attend():
                 return
 

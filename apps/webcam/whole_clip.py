@@ -1,7 +1,8 @@
 """A file's faces found from the whole of it, and handed out frame by frame as a tracker does."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from itertools import count, islice
 from typing import Self
@@ -17,12 +18,24 @@ from .sources import Source, SourceLostError
 Pixels = NDArray[np.uint8]
 
 
-class Replay:
-    """What was found, in the place of a `Tracker`; a frame beyond the end shows nobody."""
+class WholeClip:
+    """What is found in a whole file, in the place of a `Tracker`; a frame beyond the end shows nobody."""
 
-    def __init__(self, model: MorphableModel, found: Iterable[list[TrackedFace]]) -> None:
-        """Hand out the faces of each frame in turn."""
-        self.model, self._found = model, iter(found)
+    def __init__(
+        self,
+        opened: Callable[[], Source],
+        limit: int | None,
+        model: MorphableModel,
+        options: TrackerOptions,
+        say: Callable[[str], None],
+    ) -> None:
+        """Look at a file, opened anew each time, for the faces of its first `limit` frames.
+
+        That is done when the first of them is asked for, and `say` is told of every round, since it takes a while.
+        """
+        self.model, self._options = model, options
+        self._opened, self._limit, self._say = opened, limit, say
+        self._found: Iterator[list[TrackedFace]] | None = None
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -33,6 +46,8 @@ class Replay:
 
     def track(self, frame: ArrayLike, seconds: float | None = None) -> list[TrackedFace]:
         """Return the faces of the next frame."""
+        if self._found is None:
+            self._found = self._find()
         return next(self._found, [])
 
     def reset(self) -> None:
@@ -41,25 +56,16 @@ class Replay:
     def calibrate_neutral(self) -> None:
         """Change nothing."""
 
+    def _find(self) -> Iterator[list[TrackedFace]]:
+        started, rounds = time.monotonic(), count(1)
 
-def find_all(
-    opened: Callable[[], Source],
-    limit: int | None,
-    model: MorphableModel,
-    options: TrackerOptions,
-    say: Callable[[str], None],
-) -> Replay:
-    """Go through a file, opened anew each time, and return the faces of its first `limit` frames.
+        def frames() -> Iterator[tuple[Pixels, float]]:
+            self._say(f"whole clip: going through the file, {next(rounds)} of {PASSES + 1}")
+            # A file that breaks off has the frames that came; the run itself tells of it.
+            with suppress(SourceLostError), closing(self._opened().frames(threading.Event())) as source:
+                for frame in islice(source, self._limit):
+                    yield frame.pixels, frame.seconds
 
-    `say` is told each time: the whole of it takes a while.
-    """
-    rounds = count(1)
-
-    def frames() -> Iterator[tuple[Pixels, float]]:
-        say(f"whole clip: going through the file, {next(rounds)} of {PASSES + 1}")
-        # A file that breaks off has the frames that came; the run itself tells of it.
-        with suppress(SourceLostError), closing(opened().frames(threading.Event())) as source:
-            for frame in islice(source, limit):
-                yield frame.pixels, frame.seconds
-
-    return Replay(model, track_clip(frames, model, options))
+        found = track_clip(frames, self.model, self._options)
+        self._say(f"whole clip: fitted in {time.monotonic() - started:.0f} s")
+        return found

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ...models.colour import srgb_to_linear
 from ...render.compositing import over
 from ...render.drawing import BACKGROUND
+from ...render.normals import vertex_normals
 from ...render.opengl.renderer import GLRenderer
 from ...render.opengl.window import open_window
 from .avatar import Avatar, head_camera
@@ -133,7 +134,8 @@ class Window:
             elif view is View.TEXTURED:
                 look |= {"colours": surface.albedo(face), "lighting": face.result.lighting}
             picture = self._faces.draw_over(
-                picture, camera, vertices, surface.seen_triangles(face, *picture.shape[:2]),
+                picture, camera, vertices, surface.triangles[surface.chosen],
+                occluder=surface.triangles[~surface.chosen], normals=vertex_normals(vertices, surface.triangles),
                 opacity=OPACITY[view], **look,
             )  # fmt: skip
         canvas = picture.copy() if picture is tracked.frame.pixels else picture

@@ -81,10 +81,10 @@ class FrameRefiner:
 
     def equations(
         self, image: Pixels, state: PoseAndShape, task: LandmarkTask, appearance: Appearance | None
-    ) -> tuple[NormalEquations, Appearance] | None:
-        """Return what an image says of a step from a state, whatever light and albedo, and these; no step is taken.
+    ) -> tuple[NormalEquations, Appearance, float] | None:
+        """Return what an image says of a step from a state, whatever light and albedo; these; and the agreement.
 
-        None where too little skin is seen, or the equations are not finite. Arguments are those of `refine`.
+        No step is taken. None where too little skin is seen. Arguments are those of `refine`.
         """
         run = Refinement.of(image, state, self.surface, task, self.options)
         level = make_level(image, run.box(state), run.factors()[-1])
@@ -92,10 +92,9 @@ class FrameRefiner:
         if found is None:
             return None
         size, equations = POSE + len(state.coefficients), found.problem.normal_equations(found.state)
-        if not equations.finite:
-            return None
         light = np.linalg.solve(equations.matrix[size:, size:], -equations.gradient[size:])
-        return marginal(equations, size), found.state.appearance.moved(np.asarray(light, np.float64))
+        appearance = found.state.appearance.moved(np.asarray(light, np.float64))
+        return marginal(equations, size), appearance, run.agreement(found)
 
 
 def marginal(equations: NormalEquations, size: int) -> NormalEquations:

@@ -7,7 +7,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...render.cameras import ScaledOrthographic
 from ..eyelids import EYELID_PAIRS, measure_eyelid_openings
 from ..landmark_task import JawMatching, LandmarkTask, parameters_of
 from ..state_prior import PoseAndShape
@@ -128,8 +127,7 @@ class Refinement:
 
     def box(self, state: PoseAndShape) -> Array:
         """Return the part of the photo (4,) px that the head is in, with a margin."""
-        camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
-        places = camera.project(self.surface.points(state.coefficients))[:, :2]
+        places = state.camera.project(self.surface.points(state.coefficients))[:, :2]
         margin = 4.0 * MARGIN * self.scale * self.task.model.face_size
         return np.concatenate([places.min(axis=0) - margin, places.max(axis=0) + margin])
 

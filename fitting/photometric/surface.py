@@ -61,7 +61,7 @@ def make_surface(
     face = model.regions.get("face", everywhere) & skin
     inside = skin[model.triangles].all(axis=1)
     chosen, local = np.unique(model.triangles[inside], return_inverse=True)
-    bases = [np.moveaxis(basis[:, chosen], 0, 2) for basis in (model.identity, model.expression) if len(basis)]
+    bases = [np.moveaxis(basis[:, chosen], 0, 2) for basis in (model.identity, model.expression)]
     return Surface(
         model=model,
         chosen=chosen.astype(np.intp),

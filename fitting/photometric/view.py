@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...render.cameras import ScaledOrthographic
 from ...render.normals import vertex_normals
 from ...render.rasterizer import rasterize
 from ...render.spherical_harmonics import basis
@@ -140,7 +139,7 @@ class View:
 def make_view(surface: Surface, level: Level, state: PoseAndShape, min_cosine: float) -> View:
     """Return what a level shows of the surface in a state; what is seen more edge-on than `min_cosine` is left out."""
     points = surface.points(state.coefficients)
-    camera = ScaledOrthographic(state.rotation, state.translation, state.scale)
+    camera = state.camera
     height, width = level.photo.shape[:2]
     seen = rasterize(level.camera(camera), points, surface.triangles, height, width)
     smooth = vertex_normals(points, surface.triangles) @ state.rotation.T

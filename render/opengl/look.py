@@ -98,6 +98,7 @@ class Look:
     maps: Maps | None = None
     line_width: float = 1.0  # px, of "wire"
     point_diameter: float = 2.5  # px, of "points"
+    occluder: ArrayLike | None = None  # (T', 3) triangles of the same vertices that hide and are not drawn themselves
 
     def __post_init__(self) -> None:
         """Check what does not depend on the mesh."""

@@ -116,13 +116,18 @@ class Passes:
             gl.glDepthFunc(gl.GL_GREATER)
             gl.glDisable(gl.GL_BLEND)
 
+    def occlude(self, mesh: ScreenMesh) -> None:
+        """Draw the mesh's depth alone."""
+        gl = self._gl
+        self._cull("front")
+        gl.glColorMask(False, False, False, False)
+        self._draw_mesh(self._program("mesh.vert", "geometry.frag", {}), mesh, self._targets["picture"], {})
+        gl.glColorMask(True, True, True, True)
+
     def points(self, mesh: ScreenMesh, values: Mapping[str, Any], diameter: float) -> None:
         """Draw the vertices that no triangle hides as discs of `diameter` px."""
         gl, target = self._gl, self._targets["picture"]
-        self._cull("front")
-        gl.glColorMask(False, False, False, False)
-        self._draw_mesh(self._program("mesh.vert", "geometry.frag", {}), mesh, target, {})
-        gl.glColorMask(True, True, True, True)
+        self.occlude(mesh)
         gl.glEnable(gl.GL_BLEND)
         gl.glDepthMask(False)
         values = {**values, "diameter": diameter, "lift": LIFT}

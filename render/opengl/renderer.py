@@ -116,14 +116,16 @@ class GLRenderer:
         maps: Maps | None = None,
         line_width: float = 1.0,
         point_diameter: float = 2.5,
+        occluder: ArrayLike | None = None,
     ) -> NDArray[np.uint8]:
         """Return a picture (height, width, 4) of the mesh (see `Renderer.draw`).
 
         Beyond that interface: `phong` is the material of "phong" (None for its defaults), `maps` covers the mesh with
-        images, `line_width` (px) is that of "wire" and `point_diameter` (px) that of "points".
+        images, `line_width` (px) is that of "wire" and `point_diameter` (px) that of "points". `occluder` (T', 3) are
+        triangles of the same vertices that hide what is behind them and are not drawn themselves.
         """
         size = self._checked_size(height, width)
-        look = Look(colours, lighting, shading, normals, phong, maps, line_width, point_diameter)
+        look = Look(colours, lighting, shading, normals, phong, maps, line_width, point_diameter, occluder)
         with self._context.work("drawing a picture"):
             self._draw(camera, vertices, triangles, size, look)
             return self._passes.resolve().read().copy()
@@ -197,6 +199,8 @@ class GLRenderer:
         mesh = project_mesh(camera, points if maps is None else maps.displaced(points, normals, faces), faces)
         passes = self._passes
         passes.start_picture(*size, self._samples)
+        if look.occluder is not None:
+            passes.occlude(project_mesh(camera, points, look.occluder))
         values = {"colours": passes.table("colours", albedo)}
         if look.shading == "points":
             passes.points(mesh, values, look.point_diameter)
