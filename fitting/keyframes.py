@@ -1,7 +1,8 @@
 """Who a person is, from several frames of a video: one identity, and a pose and expression for each frame.
 
-A frame's fit has its optimum at x_k = (pose, expression, identity) and there the Gauss-Newton matrix H_k, light and
-albedo eliminated. The minimum over the frame's own unknowns leaves its Schur complement for the identity,
+A frame's fit, some Gauss-Newton steps from where the track is, ends near its optimum x_k = (pose, expression,
+identity), with the Gauss-Newton matrix H_k, light and albedo eliminated. The minimum over the frame's own unknowns
+leaves its Schur complement for the identity,
 
     S_k = H_ii - H_io H_oo^-1 H_oi        B. Triggs et al., Bundle adjustment - a modern synthesis, 2000, section 6.1
 

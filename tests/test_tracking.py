@@ -1,6 +1,7 @@
 """Tracking against a clip's truth, and through what cameras and people do."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 import facefit
 from facefit import FitOptions, Tracker, TrackerOptions
 from facefit.apps.evaluate.lids import true_closure
-from facefit.fitting.clip import track_clip
+from facefit.fitting.clip import smoothness_weights, track_clip
 from facefit.fitting.dlib_detector import LANDMARK_SIGMA, OPENING_CORRELATION, DlibDetector
 from facefit.fitting.keyframes import MOST, SPREAD, Keyframe, is_new, shared_identity
 from facefit.fitting.process_noise import FRAME, Motion, ProcessNoise
 from facefit.fitting.state_prior import PoseAndShape
+from facefit.fitting.status import FitStatus
 from facefit.fitting.track import face_box, personal_model
 from facefit.fitting.tracking import TrackedFace
 from facefit.models.errors import FacefitError
@@ -39,11 +41,6 @@ class Clip:
         self.truth = dict(np.load(folder / "video" / "dev_clip.npz"))
         self.names = [str(name) for name in self.truth["expression_names"]]
         self.size = np.sqrt(np.prod(np.ptp(self.truth["landmarks"], axis=1), axis=1))
-
-    def timed(self) -> Iterator[tuple[Pixels, float]]:
-        """Yield frames and their times."""
-        for number, frame in enumerate(self.frames):
-            yield frame, number * FRAME
 
     def landmark_error(self, points: Array) -> float:
         """Mean distance of points (F, 68, 2) from the truth without each point's mean offset, relative to the face."""
@@ -88,7 +85,7 @@ def tracked(clip: Clip, model: MorphableModel, detector: DlibDetector) -> list[T
 @pytest.fixture(scope="module")
 def whole(clip: Clip, model: MorphableModel, detector: DlibDetector) -> list[TrackedFace]:
     """The clip's faces with photometric refinement, all frames at once."""
-    found = list(track_clip(clip.timed, model, detector=detector))
+    found = list(track_clip(lambda: timed(clip.frames), model, detector=detector))
     assert len(found) == FRAMES and all(len(faces) == 1 for faces in found)
     return [faces[0] for faces in found]
 
@@ -264,7 +261,69 @@ def test_black_frames_of_a_clip_show_nobody_and_two_people_have_identities_of_th
     assert not np.array_equal(one.result.identity, other.result.identity)
 
 
+def test_a_flicker_in_a_clip_is_bridged(clip, model, detector, rng):
+    options, shown = TrackerOptions(photometric=False), list(clip.frames[:24])
+    clean = semantic([faces[0] for faces in track_clip(lambda: timed(shown), model, options, detector)])
+    for flicker in (np.zeros_like(shown[0]), rng.integers(0, 256, shown[0].shape).astype(np.uint8)):
+        broken = [*shown[:12], flicker, *shown[13:]]
+        found = semantic(
+            [faces[0] for faces in track_clip(lambda frames=broken: timed(frames), model, options, detector)]
+        )
+        assert np.linalg.norm(found - clean, axis=2).mean(axis=1)[10:15].max() < 0.4  # px
+
+
+def test_what_a_clip_s_faces_tell_belongs_together(clip, model, detector):
+    options = TrackerOptions(photometric=False)
+    for faces in track_clip(lambda: timed(clip.frames[:8]), model, options, detector):
+        result = faces[0].result
+        vertices = model.vertices(result.identity, result.expression)
+        np.testing.assert_allclose(result.vertices, vertices, atol=1e-4)
+        np.testing.assert_allclose(result.vertices_image, result.camera.project(vertices), atol=1e-3)
+        assert result.status is FitStatus.CONVERGED and result.expression_std is None
+        assert result.landmark_error < 0.04 * model.face_size * result.camera.scale
+        inside = (result.landmarks_fitted[17:] > result.box[:2]) & (result.landmarks_fitted[17:] < result.box[2:])
+        assert inside.mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "again",
+    [lambda shown: shown[:5], lambda shown: [*shown, shown[0]], lambda shown: [frame[::2, ::2] for frame in shown]],
+    ids=["fewer", "more", "smaller"],
+)
+def test_frames_that_are_others_the_second_time_are_refused(clip, model, detector, again):
+    calls = iter([clip.frames[:8], again(clip.frames[:8]), clip.frames[:8], clip.frames[:8]])
+    with pytest.raises(FacefitError, match=r"^frames: expected the same 8 frames at every call"):
+        track_clip(lambda: timed(next(calls)), model, TrackerOptions(photometric=False), detector)
+
+
+def test_a_clip_may_be_grey_and_its_frames_may_not_come_from_a_generator(clip, model, detector):
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames[:4]]
+    found = list(track_clip(lambda: timed(grey), model, detector=detector))
+    assert [len(faces) for faces in found] == [1] * 4
+    with pytest.raises(FacefitError, match=r"^frames: expected a function"):
+        track_clip(timed(grey), model)
+    with pytest.raises(FacefitError, match=r"^options: expected TrackerOptions"):
+        track_clip(lambda: timed(grey), model, 3)
+
+
+def test_smoothness_counts_even_at_few_frames_a_second_and_not_beside_a_pause(model):
+    states = [state_at(float(k), model.n_expression) for k in range(8)]
+    slow = smoothness_weights(states, 0.2 * np.arange(8.0), model)
+    assert (slow[1:-1] > 0.0).all() and (slow[[0, -1]] == 0.0).all()
+    paused = smoothness_weights(states, np.array([0.0, 0.2, 0.4, 0.6, 5.0, 5.2, 5.4, 5.6]), model)
+    assert (paused[[3, 4]] == 0.0).all() and (paused[[1, 2, 5, 6]] > 0.0).all()
+    jump = [*states[:4], state_at(60.0, model.n_expression), *states[5:]]
+    robust = smoothness_weights(jump, 0.2 * np.arange(8.0), model)
+    assert (robust[4, :3] < 0.1 * slow[4, :3]).all()
+    np.testing.assert_allclose(robust[4, 6:], slow[4, 6:])
+
+
 # --- What cameras and people do ----------------------------------------------------------------------------------
+
+
+def timed(frames: Sequence[Pixels]) -> Iterator[tuple[Pixels, float]]:
+    for number, frame in enumerate(frames):
+        yield frame, number * FRAME
 
 
 def quick(model: MorphableModel, detector: DlibDetector, **options: object) -> Tracker:
@@ -288,6 +347,57 @@ def test_noise_and_a_wall_show_nobody(model, detector):
         for _ in range(3):
             assert tracker.track(rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)) == []
         assert tracker.track(np.full((240, 320, 3), 127, np.uint8)) == []
+
+
+def test_who_is_lost_beside_others_is_looked_for_soon(clip, model, detector):
+    def pair(left: Pixels, right: Pixels) -> Pixels:
+        return np.hstack([left, right[:, ::-1]])
+
+    black, frames = np.zeros_like(clip.frames[0]), clip.frames
+    shown = [pair(frame, black if 10 <= k < 14 else frame) for k, frame in enumerate(frames[:26])]
+    with quick(model, detector, faces=2) as tracker:
+        counts = [len(tracker.track(frame)) for frame in shown]
+    assert counts[9] == 2 and counts[12] == 1
+    assert counts[20] == 2
+
+
+def test_a_known_person_begins_without_motion(clip, model, detector):
+    identity = np.zeros(model.n_identity)
+    identity[:2] = 3.0, -3.0
+    with Tracker(model, TrackerOptions(photometric=False, background=False), detector, identity) as tracker:
+        found = [tracker.track(clip.frames[0])[0] for _ in range(4)]
+    turned = head_angles([face.result for face in found])
+    assert np.abs(np.diff(turned, axis=0)).max() < 1.0  # degrees
+
+
+def test_a_detector_that_cannot_follow_and_a_closed_tracker_are_refused(clip, model, detector):
+    class Finder:
+        name = "finder"
+        landmark_convention, landmark_sigma = detector.landmark_convention, detector.landmark_sigma
+        opening_correlation, detect = detector.opening_correlation, detector.detect
+
+    with pytest.raises(FacefitError, match=r"^detector: expected one that can follow a face, got Finder"):
+        Tracker(model, detector=Finder())
+    tracker = quick(model, detector)
+    tracker.close()
+    with pytest.raises(FacefitError, match=r"^track: expected a tracker that is open"):
+        tracker.track(clip.frames[0])
+
+
+@pytest.mark.parametrize("empty", [("identity",), ("expression",), ("identity", "expression")])
+def test_a_model_without_modes_is_tracked_by_its_pose(clip, model, detector, empty):
+    bare = model
+    if "identity" in empty:
+        bare = personal_model(bare, np.zeros(bare.n_identity))
+    if "expression" in empty:
+        none = np.zeros(0)
+        bare = replace(
+            bare, expression=bare.expression[:0], expression_names=(), expression_sigma=none, expression_lower=none,
+            expression_upper=none,
+        )  # fmt: skip
+    with Tracker(bare, TrackerOptions(background=False), detector) as tracker:
+        results = [tracker.track(frame)[0].result for frame in clip.frames[:3]]
+    assert all(np.isfinite(result.vertices_image).all() for result in results)
 
 
 def test_a_change_of_size_is_survived(clip, model, detector):
