@@ -99,14 +99,14 @@ class Track:
     """A person, and where the last frame left them."""
 
     def __init__(
-        self, number: int, shared: TrackingSetup, identity: Array, state: PoseAndShape, *, held: bool = False
+        self, number: int, setup: TrackingSetup, identity: Array, state: PoseAndShape, *, held: bool = False
     ) -> None:
         """Begin with an identity (K,), which may be held, and a state of pose and expression."""
-        self.number, self.shared = number, shared
+        self.number, self.setup = number, setup
         self.identity = identity
-        self._become(personal_model(shared.model, identity))
+        self._become(personal_model(setup.model, identity))
         self.state, self.motion = state, Motion.still()
-        self.noise = ProcessNoise.usual(shared.model)
+        self.noise = ProcessNoise.usual(setup.model)
         self.covariance: Array | None = None
         self.appearance: Appearance | None = None
         self.keyframes: list[Keyframe] = []
@@ -145,7 +145,7 @@ class Track:
         Return the task with the prior, the state, the jaw's matching and the information (6 + E, 6 + E).
         """
         expected, noise = self.predicted(seconds), self.noise.calmer()
-        task = correlated_task(self.shared, self.person, landmarks)
+        task = correlated_task(self.setup, self.person, landmarks)
         state, matching, held = expected, JawMatching(), None
         for _ in range(2):
             spread = self._predicted_covariance(seconds, noise)
@@ -196,12 +196,12 @@ class Track:
 
     def keyframe(self, frame: Pixels, seen: Observation) -> Keyframe | None:
         """Return the fit of the whole model to a frame, from where the track is; None where it has none."""
-        shared = self.shared
+        setup = self.setup
         begin = seen.state._replace(coefficients=np.concatenate([self.identity, seen.state.coefficients]))
-        task = landmark_task(shared.model, seen.landmarks, shared.noise, shared.convention)
+        task = landmark_task(setup.model, seen.landmarks, setup.noise, setup.convention)
         try:
-            if shared.photometric is not None:
-                found = shared.photometric.refine(frame, begin, task, None)
+            if setup.photometric is not None:
+                found = setup.photometric.refine(frame, begin, task, None)
                 return None if found is None else Keyframe.of_fit(found.pose, found.information, len(self.identity))
             matching = JawMatching().again(task, begin)
             problem = task.problem(begin.scale, matching.match)
@@ -215,7 +215,7 @@ class Track:
         """Take a keyframe in: the person's own model changes."""
         self.keyframes.append(keyframe)
         self.identity = shared_identity(self.keyframes)
-        self._become(personal_model(self.shared.model, self.identity))
+        self._become(personal_model(self.setup.model, self.identity))
         self.appearance = None  # another shape may show another light: it is found anew
 
     def calibrate(self) -> None:
@@ -225,7 +225,7 @@ class Track:
         self.state, self.held = self.state._replace(coefficients=np.zeros(self.person.n_expression)), True
 
     def _become(self, person: MorphableModel) -> None:
-        self.person, whole = person, self.shared.photometric
+        self.person, whole = person, self.setup.photometric
         self.photometric = None if whole is None else whole.personal(person)
 
     def _predicted_covariance(self, seconds: float, noise: ProcessNoise) -> Array:
@@ -247,11 +247,11 @@ class Track:
 
 
 def correlated_task(
-    shared: TrackingSetup, model: MorphableModel, landmarks: Array, identity_prior: float = 1.0
+    setup: TrackingSetup, model: MorphableModel, landmarks: Array, identity_prior: float = 1.0
 ) -> LandmarkTask:
     """Return the task of points (68, 2) px in one frame of many, their noise being CORRELATED."""
-    noise = replace(shared.noise, sigma=CORRELATED * shared.noise.sigma)
-    return landmark_task(model, landmarks, noise, shared.convention, identity_prior, EXPRESSION_PRIOR)
+    noise = replace(setup.noise, sigma=CORRELATED * setup.noise.sigma)
+    return landmark_task(model, landmarks, noise, setup.convention, identity_prior, EXPRESSION_PRIOR)
 
 
 def personal_model(model: MorphableModel, identity: Array) -> MorphableModel:
