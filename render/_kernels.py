@@ -27,7 +27,7 @@ GUARD_PX = 2097152.0  # 2^21 px: the farthest coordinate for which no edge funct
 OFF_GRID = np.int64(-(2**62))  # the coordinate of a vertex that has no place on the grid
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def snap(points: Floats, grid: Grid) -> None:
     """Round points (N, 3), px, px and a depth key, to the grid (N, 2) int64 of 1/256 px.
 
@@ -45,19 +45,19 @@ def snap(points: Floats, grid: Grid) -> None:
             grid[i, 1] = OFF_GRID
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def edge(ax: int, ay: int, bx: int, by: int, px: int, py: int) -> int:
     """Return E_ab(p), the doubled signed area of the triangle a b p."""
     return (bx - ax) * (py - ay) - (by - ay) * (px - ax)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def tie(dx: int, dy: int) -> int:
     """Return what to add to E before the test E >= 0: 0 for a top or left edge of direction (dx, dy), else -1."""
     return 0 if dy < 0 or (dy == 0 and dx > 0) else -1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def fill_z_buffer(
     grid: Grid, key: Floats, triangles: Indices, cull_back: bool, winner: Indices, nearest: Floats
 ) -> None:
@@ -109,7 +109,7 @@ def fill_z_buffer(
                 e_c -= (by - ay) * one
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def fill_barycentrics(grid: Grid, weight: Floats, triangles: Indices, winner: Indices, barycentric: Floats) -> None:
     """Write the barycentrics of each covered pixel's centre in its winning triangle to `barycentric` (H, W, 3).
 
@@ -135,7 +135,7 @@ def fill_barycentrics(grid: Grid, weight: Floats, triangles: Indices, winner: In
             barycentric[y, x, 2] = w_c / total
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def interpolate(winner: Indices, barycentric: Floats, triangles: Indices, values: Floats, image: Floats) -> None:
     """Write sum_i b_i values[i] of each covered pixel to `image` (H, W, C); values is (N, C), the rest stays."""
     height, width = winner.shape
@@ -150,7 +150,7 @@ def interpolate(winner: Indices, barycentric: Floats, triangles: Indices, values
                 image[y, x, k] = b_a * values[a, k] + b_b * values[b, k] + b_c * values[c, k]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, error_model="numpy", nogil=True)
 def accumulate_normals(vertices: Floats, triangles: Indices, total: Floats) -> None:
     """Add to total (N, 3) at each vertex the cross products (b - a) x (c - a) of its triangles."""
     for t in range(triangles.shape[0]):

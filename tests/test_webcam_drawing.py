@@ -8,6 +8,7 @@ import pytest
 from small_model import small_model
 from webcam_stubs import HEIGHT, WIDTH, frame, tracked_face
 
+from facefit.apps.webcam import _kernels
 from facefit.apps.webcam.avatar import Avatar, head_camera
 from facefit.apps.webcam.drawing import Painter, Surface
 from facefit.apps.webcam.hud import Figures, Strongest, angles_line, draw_bars
@@ -100,17 +101,33 @@ def test_a_result_without_a_mesh_draws_nothing() -> None:
     assert (_drawn(View.SHADED, empty) == 90).all()
 
 
-def test_only_the_face_region_of_a_model_is_drawn_and_the_rest_hides_it() -> None:
+@pytest.mark.parametrize("view", [View.SHADED, View.TEXTURED])
+def test_only_the_face_region_of_a_model_is_drawn_and_the_rest_hides_it(view: View) -> None:
     model = small_model()
     surface, face = Surface(model), tracked_face(model, 0.0)
     assert 0 < surface.chosen.sum() < len(model.triangles)
     assert model.regions["face"][model.triangles[surface.chosen]].all()
-    seen = surface.seen(face, HEIGHT, WIDTH)
-    assert seen is not None
-    fragments, rows, columns = seen
-    whole = rasterize(face.result.camera, face.result.vertices, model.triangles, HEIGHT, WIDTH)
-    nearest = whole.triangle[rows, columns]
-    np.testing.assert_array_equal(fragments.triangle, np.where((nearest >= 0) & surface.chosen[nearest], nearest, -1))
+    canvas = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    surface.draw(canvas, face, view)
+    nearest = rasterize(face.result.camera, face.result.vertices, model.triangles, HEIGHT, WIDTH).triangle
+    changed, expected = (canvas != 90).any(axis=2), (nearest >= 0) & surface.chosen[nearest]
+    assert expected.any() and not (changed & ~expected).any()
+    assert (changed & expected).sum() > 0.98 * expected.sum()
+
+
+@pytest.mark.kernels
+def test_a_pixel_is_blended_by_what_it_shows() -> None:
+    triangles, chosen = np.array([[0, 1, 2], [0, 2, 1]], np.int32), np.array([True, False])
+    shown = np.array([[0, 0, 1, -1]], np.int32)
+    barycentric = np.array([[[1 / 3, 1 / 3, 1 / 3], [0.0, 0.5, 0.5], [0.2, 0.3, 0.5], [0.0, 0.0, 0.0]]])
+    points = np.array([[0.0, 0.0], [30.0, 0.0], [0.0, 40.0]])
+    colours = np.array([[0.0, 90.0, 255.0], [30.0, 90.0, 255.0], [60.0, 90.0, 255.0]])
+    picture = np.full((1, 4, 3), 100, np.uint8)
+    _kernels.blend_colours(picture, (shown, barycentric), triangles, chosen, colours, 0.5)
+    np.testing.assert_array_equal(picture[0], [[65, 95, 178], [72, 95, 178], [100] * 3, [100] * 3])
+    picture[:] = 100
+    _kernels.blend_wire(picture, (shown, barycentric), triangles, chosen, points, 0.5, 0.5, np.zeros(3))
+    np.testing.assert_array_equal(picture[0, :, 0], [100, 50, 100, 100])  # the incentre is far from all edges
 
 
 def test_a_model_whose_regions_name_no_face_is_drawn_whole() -> None:

@@ -13,7 +13,6 @@ H. Gouraud, Continuous shading of curved surfaces, IEEE Trans. Computers C-20, 1
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
@@ -24,9 +23,10 @@ from ...models.colour import linear_to_srgb
 from ...models.morphable_model import MorphableModel
 from ...render import spherical_harmonics
 from ...render.normals import vertex_normals
-from ...render.rasterizer import Fragments, interpolate, rasterize
+from ...render.rasterizer import rasterize
 from ...render.shading import CLAY, shade_studio
 from ..export.glb import arkit_name
+from . import _kernels
 from .hud import ACCENT, Figures, Strongest, angles_line, bars_height, draw_bars
 from .lettering import Lettering, Picture, darken, write_lines
 from .views import View
@@ -120,37 +120,30 @@ class Surface:
         """Return the linear reflectance (N, 3) of the vertices."""
         return self._own.get(face.track, self._albedo)
 
-    def seen(self, face: "TrackedFace", height: int, width: int) -> tuple[Fragments, slice, slice] | None:
-        """Return what of the surface a picture shows, and in which rows and columns; None where it shows nothing."""
-        camera, vertices = face.result.camera, face.result.vertices
-        if camera is None or vertices is None:
-            return None
-        projected = camera.project(vertices[self._corners])[:, :2]
-        if not np.isfinite(projected).all():
-            return None
-        low = np.clip(np.floor(projected.min(axis=0)), 0, (width, height)).astype(int)
-        high = np.clip(np.ceil(projected.max(axis=0)) + 1, 0, (width, height)).astype(int)
-        if (high <= low).any():
-            return None
-        size = (high - low).tolist()
-        whole = rasterize(camera.zoomed(1.0, -low.astype(float)), vertices, self.triangles, size[1], size[0])
-        drawn = (whole.triangle >= 0) & self.chosen[whole.triangle]
-        fragments = replace(whole, triangle=np.where(drawn, whole.triangle, np.int32(-1)))
-        return fragments, slice(low[1], high[1]), slice(low[0], high[0])
-
     def draw(self, canvas: Picture, face: "TrackedFace", view: View) -> None:
         """Draw the surface of a face onto a picture."""
-        seen = self.seen(face, *canvas.shape[:2])
         camera, vertices = face.result.camera, face.result.vertices
-        if seen is None or camera is None or vertices is None:
+        if camera is None or vertices is None:
             return
-        fragments, part = seen[0], canvas[seen[1:]]
+        points = camera.project(vertices)[:, :2]
+        own = points[self._corners]
+        if not np.isfinite(own).all():
+            return
+        height, width = canvas.shape[:2]
+        left, top = np.clip(np.floor(own.min(axis=0)), 0, (width, height)).astype(int).tolist()
+        right, bottom = np.clip(np.ceil(own.max(axis=0)) + 1, 0, (width, height)).astype(int).tolist()
+        if right <= left or bottom <= top:
+            return
+        part = canvas[top:bottom, left:right]
+        moved = camera.zoomed(1.0, np.array([-left, -top], np.float64))
+        fragments = rasterize(moved, vertices, self.triangles, bottom - top, right - left)
+        seen, opacity = (fragments.triangle, fragments.barycentric), OPACITY[view]
         if view is View.WIRE:
-            _draw_wire(part, fragments, camera.project(vertices)[:, :2], self.triangles)
-            return
-        covered, opacity = fragments.covered, OPACITY[view]
-        drawn = interpolate(fragments, self.triangles, self._colours(vertices, camera.rotation, face, view))[covered]
-        part[covered] = np.rint(part[covered] * (1.0 - opacity) + drawn * opacity)
+            colour = np.array(ACCENT, np.float64)
+            _kernels.blend_wire(part, seen, self.triangles, self.chosen, points, 0.5 * LINE_WIDTH, opacity, colour)
+        else:
+            colours = self._colours(vertices, camera.rotation, face, view)
+            _kernels.blend_colours(part, seen, self.triangles, self.chosen, colours, opacity)
 
     def _colours(self, vertices: Array, rotation: Array, face: "TrackedFace", view: View) -> Array:
         """Return the display colours of the vertices, (n, 3) 0-255."""
@@ -162,24 +155,3 @@ class Surface:
         else:
             radiance = spherical_harmonics.shade(normals, self.albedo(face), face.result.lighting)
         return 255.0 * linear_to_srgb(radiance)
-
-
-def _draw_wire(part: Picture, fragments: Fragments, projected: Array, triangles: NDArray[np.integer]) -> None:
-    """Blend the edges of the triangles that are seen; projected (N, 2) px, of which only differences count."""
-    pixels = np.flatnonzero(fragments.triangle >= 0)
-    shown, triangle = np.unique(fragments.triangle.ravel()[pixels], return_inverse=True)
-    a, b, c = (projected[triangles[shown, k]] for k in range(3))
-    double = np.abs(_cross(b - a, c - a))
-    opposite = (c - b, a - c, b - a)  # the edges that the corners face
-    heights = [double / np.maximum(np.hypot(edge[:, 0], edge[:, 1]), 1e-9) for edge in opposite]
-    weights, distance = fragments.barycentric.reshape(-1, 3), np.full(len(pixels), np.inf)
-    for k in range(3):
-        np.minimum(distance, weights[pixels, k] * heights[k][triangle], out=distance)
-    near = distance < 0.5 * LINE_WIDTH + 0.5
-    rows, columns = np.divmod(pixels[near], part.shape[1])
-    alpha = OPACITY[View.WIRE] * np.minimum(0.5 * LINE_WIDTH + 0.5 - distance[near], 1.0)[:, None]
-    part[rows, columns] = np.rint(part[rows, columns] * (1.0 - alpha) + np.array(ACCENT) * alpha)
-
-
-def _cross(a: Array, b: Array) -> Array:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
