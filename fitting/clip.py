@@ -61,9 +61,9 @@ class Tracklet:
 
     setup: TrackingSetup
     identity: Array  # (K,)
-    faces: dict[int, TrackedFace] = field(default_factory=dict)  # as tracked, but for their vertices
+    faces: dict[int, TrackedFace] = field(default_factory=dict)  # as tracked, without what every vertex has
     states: dict[int, PoseAndShape] = field(default_factory=dict)  # expression alone
-    lights: dict[int, Array] = field(default_factory=dict)  # (9, 3), where pixels tell
+    looks: dict[int, Appearance] = field(default_factory=dict)  # where pixels tell
     evidence: dict[int, Evidence] = field(default_factory=dict)
     shared: NormalEquations | None = None  # (K) of the identity's step, the sum over the frames
     appearance: Appearance | None = None  # of the frame before
@@ -75,7 +75,8 @@ class Tracklet:
         assert isinstance(result.camera, ScaledOrthographic)
         self.identity = result.identity
         self.states[number] = state_of(FaceParameters(result.camera, np.zeros(0), result.expression))
-        self.faces[number] = replace(face, result=replace(result, vertices=None, vertices_image=None))
+        bare = replace(result, vertices=None, vertices_image=None, reflectance=None)
+        self.faces[number] = replace(face, result=bare)
 
     def observe(self, number: int, frame: Pixels) -> None:
         """Take what a frame says of a step."""
@@ -122,7 +123,7 @@ class Tracklet:
         """Return the face of a frame as it is now."""
         face, state, model = self.faces[number], self.states[number], self.setup.model
         vertices, whole = model.vertices(self.identity, state.coefficients), self._whole(state)
-        task = self._task(number)
+        task, look, refiner = self._task(number), self.looks.get(number), self.setup.photometric
         result = replace(
             face.result,
             status=FitStatus.CONVERGED,
@@ -130,7 +131,8 @@ class Tracklet:
             camera=state.camera,
             identity=self.identity,
             expression=state.coefficients,
-            lighting=self.lights.get(number, face.result.lighting),
+            reflectance=None if look is None or refiner is None else refiner.reflectance(look),
+            lighting=None if look is None else look.light,
             identity_std=None,
             expression_std=None,
             landmarks_fitted=task.problem(state.scale, JawMatching().again(task, whole).match).projected(whole),
@@ -151,7 +153,7 @@ class Tracklet:
                 found = self.setup.photometric.equations(frame, state, task, self.appearance)
                 if found is None or found[2] < LOST_AGREEMENT:
                     return None
-                self.appearance, self.lights[number] = found[1], found[1].light
+                self.appearance = self.looks[number] = found[1]
                 return found[0]
             if self.faces[number].doubtful:
                 return None

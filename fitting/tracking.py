@@ -294,7 +294,7 @@ class Tracker:
         state, person = seen.state, track.person
         camera, vertices = state.camera, person.vertices(None, state.coefficients)
         deviation = np.sqrt(np.maximum(seen.covariance.diagonal()[POSE:], 0.0))
-        appearance = track.appearance
+        appearance, refiner = track.appearance, track.photometric
         return FitResult(
             status=FitStatus.CONVERGED,
             message="tracked from the frame before",
@@ -302,6 +302,7 @@ class Tracker:
             identity=track.identity,
             expression=state.coefficients,
             expression_std=deviation,
+            reflectance=None if appearance is None or refiner is None else refiner.reflectance(appearance),
             lighting=None if appearance is None else appearance.light,
             landmarks=seen.landmarks,
             landmark_sigma=self.setup.noise.sigma,

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 import facefit
 from facefit import FitOptions, Tracker, TrackerOptions
 from facefit.apps.evaluate.lids import true_closure
+from facefit.apps.webcam.drawing import Surface
+from facefit.apps.webcam.views import View
 from facefit.fitting.clip import smoothness_weights, track_clip
 from facefit.fitting.dlib_detector import LANDMARK_SIGMA, OPENING_CORRELATION, DlibDetector
 from facefit.fitting.keyframes import MOST, SPREAD, Keyframe, is_new, shared_identity
@@ -195,6 +197,18 @@ def test_a_head_that_moves_six_times_as_fast_is_followed(clip, model, detector):
     assert errors[0] < 1.2 * errors[1]
     timed = [(frame, k * FRAME) for k, frame in enumerate(frames)]
     assert error(list(track_clip(lambda: timed, model, TrackerOptions(photometric=False), detector))) < 1.2 * errors[1]
+
+
+def test_albedo_and_light_of_a_frame_repeat_it(clip, model, tracked, whole):
+    surface = Surface(model)
+    for faces in (tracked, whole):
+        for number in (30, 150, 270):
+            frame, drawn = clip.frames[number], clip.frames[number].copy()
+            surface.remember([faces[number]])
+            surface.draw(drawn, faces[number], View.TEXTURED)
+            apart = np.abs(drawn.astype(float) - frame).max(axis=2)
+            assert (drawn != frame).any(axis=2).sum() > 5000
+            assert np.median(apart[(drawn != frame).any(axis=2)]) < 10.0  # of 255
 
 
 def test_points_alone_follow_too(clip, model, detector, per_frame):

@@ -109,7 +109,7 @@ class Surface:
         self._own: dict[int, Array] = {}  # by track
 
     def remember(self, faces: "Sequence[TrackedFace]") -> None:
-        """Keep the reflectance of those here: only the fit that begins a track tells it."""
+        """Keep the reflectance of those here: not every frame tells it."""
         known = {face.track: self._own[face.track] for face in faces if face.track in self._own}
         for face in faces:
             if face.result.reflectance is not None:

@@ -52,6 +52,10 @@ class FrameRefiner:
         """Return that of a person's own model; an appearance means the same in both."""
         return replace(self, surface=personal_surface(self.surface, person))
 
+    def reflectance(self, appearance: Appearance) -> Array:
+        """Return the linear reflectance (N, 3), 0-1, of all vertices of the model."""
+        return np.clip(self.surface.albedo.reflectance(appearance.coefficients), 0.0, 1.0)
+
     def refine(
         self, image: Pixels, start: PoseAndShape, task: LandmarkTask, appearance: Appearance | None
     ) -> FrameFit | None:
