@@ -1,4 +1,4 @@
-"""`facefit fit` run inside the test's process, and what it left behind."""
+"""The command line run inside the test's process, and what `facefit fit` left behind."""
 
 import contextlib
 import io
@@ -23,22 +23,13 @@ class Run:
     err: str
 
 
-def run(*arguments: object, compiled: bool = True) -> Run:
-    """Run `facefit fit` in this process, errors becoming exit statuses as in the console program.
-
-    `compiled`: as on a machine where it ran before, so that no line tells of the first run's compilation.
-    """
-    from facefit.apps.fit import command
+def call(*arguments: object) -> Run:
+    """Run `facefit` in this process, errors becoming exit statuses as in the console program."""
     from facefit.apps.main import main
 
     out, err = io.StringIO(), io.StringIO()
-    argv = ["facefit", "fit", *map(str, arguments)]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(sys, "argv", argv))
-        stack.enter_context(contextlib.redirect_stdout(out))
-        stack.enter_context(contextlib.redirect_stderr(err))
-        if compiled:
-            stack.enter_context(mock.patch.object(command, "_compile", return_value={}))
+    argv = ["facefit", *map(str, arguments)]
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main()
             status = 0
@@ -46,6 +37,18 @@ def run(*arguments: object, compiled: bool = True) -> Run:
             status = int(stopped.code or 0)
     assert "Traceback" not in out.getvalue() + err.getvalue()
     return Run(status, out.getvalue(), err.getvalue())
+
+
+def run(*arguments: object, compiled: bool = True) -> Run:
+    """Run `facefit fit` in this process.
+
+    `compiled`: as on a machine where it ran before, so that no line tells of the first run's compilation.
+    """
+    from facefit.apps.fit import command
+
+    told = mock.patch.object(command, "_compile", return_value={}) if compiled else contextlib.nullcontext()
+    with told:
+        return call("fit", *arguments)
 
 
 def files(folder: Path) -> set[str]:

@@ -1,7 +1,6 @@
 """`facefit label` as a person runs it, on real photos."""
 
 import contextlib
-import io
 import json
 import os
 import random
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command_line import ASTRONAUT, Run, strict
+from command_line import ASTRONAUT, Run, call, strict
 from label_stub import FaultySpec, leftovers, records, write_images
 from PIL import Image
 from test_label_engine import children
@@ -35,18 +34,7 @@ only_linux = pytest.mark.skipif(sys.platform != "linux", reason="finds workers b
 
 def run(*arguments: object) -> Run:
     """Run `facefit label` with this process for the parent."""
-    from facefit.apps.main import main
-
-    out, err = io.StringIO(), io.StringIO()
-    argv = ["facefit", "label", *map(str, arguments)]
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-            status = 0
-        except SystemExit as stopped:
-            status = int(stopped.code or 0)
-    assert "Traceback" not in out.getvalue() + err.getvalue()
-    return Run(status, out.getvalue(), err.getvalue())
+    return call("label", *arguments)
 
 
 def photos(folder: Path) -> Path:

@@ -1,52 +1,30 @@
 """`facefit webcam` as a person calls it: videos, files, wrong calls, interruptions."""
 
-import contextlib
 import csv
-import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
 import cv2
 import numpy as np
 import pytest
+from command_line import Run, call
 from PIL import Image
 
-from facefit.apps.main import main
 from facefit.apps.webcam.command import _address, _size
 from facefit.apps.webcam.keys import KEYS, Action
 from facefit.apps.webcam.parameters_file import ParametersSink
 from facefit.models.errors import InvalidInputError, OutputError
 
 
-@dataclass(frozen=True)
-class Run:
-    status: int
-    out: str
-    err: str
-
-
 def run(*arguments: object) -> Run:
     """Run `facefit webcam` in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", ["facefit", "webcam", *map(str, arguments)]),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-    ):
-        try:
-            main()
-            status = 0
-        except SystemExit as stopped:
-            status = int(stopped.code or 0)
-    assert "Traceback" not in out.getvalue() + err.getvalue()
-    return Run(status, out.getvalue(), err.getvalue())
+    return call("webcam", *arguments)
 
 
 @pytest.fixture

@@ -80,8 +80,8 @@ class FrameRefiner:
         if last is None or outcome is None or appearance is None:
             return None
         assert isinstance(outcome.last, NormalEquations)
-        information = marginal(outcome.last, POSE + len(pose.coefficients)).matrix
-        return FrameFit(pose, appearance, information, run.agreement(last))
+        reduced, _ = marginal(outcome.last, POSE + len(pose.coefficients))
+        return FrameFit(pose, appearance, reduced.matrix, run.agreement(last))
 
     def equations(
         self, image: Pixels, state: PoseAndShape, task: LandmarkTask, appearance: Appearance | None
@@ -95,18 +95,18 @@ class FrameRefiner:
         found = None if level is None else run.render(level, state, JawMatching().again(run.task, state), appearance)
         if found is None:
             return None
-        size, equations = POSE + len(state.coefficients), found.problem.normal_equations(found.state)
-        light = np.linalg.solve(equations.matrix[size:, size:], -equations.gradient[size:])
-        appearance = found.state.appearance.moved(np.asarray(light, np.float64))
-        return marginal(equations, size), appearance, run.agreement(found)
+        reduced, step = marginal(found.problem.normal_equations(found.state), POSE + len(state.coefficients))
+        return reduced, found.state.appearance.moved(step), run.agreement(found)
 
 
-def marginal(equations: NormalEquations, size: int) -> NormalEquations:
-    """Return the equations of the first `size` entries of a step, the others being where they lower the energy most."""
+def marginal(equations: NormalEquations, size: int) -> tuple[NormalEquations, Array]:
+    """Return the equations of the first `size` entries of a step, the others being where they lower the energy most;
+    and where these others are if the first do not move.
+    """
     own, cross, rest = (
         equations.matrix[part] for part in (np.s_[:size, :size], np.s_[:size, size:], np.s_[size:, size:])
     )
     reduced = np.linalg.solve(rest, np.column_stack([cross.T, equations.gradient[size:]]))
     matrix, gradient = own - cross @ reduced[:, :-1], equations.gradient[:size] - cross @ reduced[:, -1]
     energy = equations.energy - 0.5 * float(equations.gradient[size:] @ reduced[:, -1])
-    return NormalEquations(energy, gradient, 0.5 * (matrix + matrix.T))
+    return NormalEquations(energy, gradient, 0.5 * (matrix + matrix.T)), np.asarray(-reduced[:, -1], np.float64)
